@@ -1,0 +1,167 @@
+//! Sending spans to the collector without ever holding up the process.
+//!
+//! Spans wait in one bounded queue; when it is full, new spans are dropped. One thread takes batches from the
+//! queue and hands them to a runtime of our own, so that neither a busy nor a stopped runtime of the process
+//! keeps spans from leaving.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanExporter};
+
+/// Spans that wait for the collector. At about 1 KB each, at most 4 MB are held.
+const QUEUE_SPANS: usize = 4096;
+/// Spans in one message: 512 of about 1 KB stay far below the 4 MiB that a gRPC receiver takes by default.
+const BATCH_SPANS: usize = 512;
+/// How long a span may wait for its batch to fill: short enough to watch a rollout in the trace viewer.
+const BATCH_DELAY: Duration = Duration::from_secs(1);
+/// One export with its retries. The queue outlasts it at 800 spans per second.
+const EXPORT_LIMIT: Duration = Duration::from_secs(5);
+/// How long the process's end may be held up by the last spans.
+pub(crate) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
+/// A collector that is away is worth one log line in this time, not one for each batch.
+const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The runtime that drives the connection to the collector.
+pub(crate) struct Exporter {
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Exporter {
+    /// Prepares the connection without making it. Fails when `endpoint` is not a URL.
+    pub(crate) fn start(endpoint: &str) -> anyhow::Result<(Exporter, BatchSpanProcessor)> {
+        let endpoint = if endpoint.contains("://") {
+            endpoint.to_owned()
+        } else {
+            format!("http://{endpoint}")
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("telemetry")
+            .enable_all()
+            .build()
+            .context("starting the export runtime")?;
+        let otlp = {
+            // The channel spawns its driver on the runtime that is entered while it is built.
+            let _entered = runtime.enter();
+            OtlpExporter::builder()
+                .with_tonic()
+                .with_endpoint(&endpoint)
+                .with_timeout(EXPORT_LIMIT)
+                .build()
+                .with_context(|| format!("--otlp-endpoint {endpoint:?}"))?
+        };
+        let exporter = OnRuntime {
+            handle: runtime.handle().clone(),
+            otlp: Arc::new(otlp),
+            endpoint,
+            failures: Mutex::default(),
+        };
+        let config = BatchConfigBuilder::default()
+            .with_max_queue_size(QUEUE_SPANS)
+            .with_max_export_batch_size(BATCH_SPANS)
+            .with_scheduled_delay(BATCH_DELAY)
+            .build();
+        let processor = BatchSpanProcessor::builder(exporter)
+            .with_batch_config(config)
+            .build();
+        Ok((Exporter { runtime }, processor))
+    }
+
+    /// Abandons what is still under way. May be called from inside another runtime.
+    pub(crate) fn stop(self) {
+        self.runtime.shutdown_background();
+    }
+}
+
+/// Runs each export on the telemetry runtime and reports failures at a bearable rate.
+#[derive(Debug)]
+struct OnRuntime {
+    handle: tokio::runtime::Handle,
+    otlp: Arc<OtlpExporter>,
+    endpoint: String,
+    failures: Mutex<Failures>,
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    logged_at: Option<Instant>,
+    spans_since: usize,
+}
+
+impl Failures {
+    /// Counts a failed batch. Returns how many spans were lost since the last log line when it is time for
+    /// another one.
+    fn record(&mut self, spans: usize, now: Instant) -> Option<usize> {
+        self.spans_since += spans;
+        let due = self
+            .logged_at
+            .is_none_or(|logged| now.duration_since(logged) >= FAILURE_LOG_INTERVAL);
+        due.then(|| {
+            self.logged_at = Some(now);
+            std::mem::take(&mut self.spans_since)
+        })
+    }
+}
+
+impl SpanExporter for OnRuntime {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let otlp = self.otlp.clone();
+        let export = self.handle.spawn(async move {
+            let limited = tokio::time::timeout(EXPORT_LIMIT, otlp.export(batch)).await;
+            limited.unwrap_or(Err(OTelSdkError::Timeout(EXPORT_LIMIT)))
+        });
+        let outcome = export.await.unwrap_or_else(|error| {
+            Err(OTelSdkError::InternalFailure(format!(
+                "the export was abandoned: {error}"
+            )))
+        });
+        if let Err(error) = &outcome {
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(lost) = failures.record(spans, Instant::now()) {
+                tracing::warn!(%error, endpoint = self.endpoint, lost, "spans could not be exported");
+            }
+        }
+        outcome
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.otlp.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        if let Some(otlp) = Arc::get_mut(&mut self.otlp) {
+            otlp.set_resource(resource);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_that_stays_away_is_logged_once_per_interval_with_the_number_of_lost_spans() {
+        let mut failures = Failures::default();
+        let start = Instant::now();
+        let steps = [
+            (0, 5, Some(5)),
+            (1, 7, None),
+            (59, 7, None),
+            (60, 1, Some(15)),
+            (61, 2, None),
+        ];
+        for (second, spans, logged) in steps {
+            assert_eq!(
+                failures.record(spans, start + Duration::from_secs(second)),
+                logged,
+                "{second} s"
+            );
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The health and metrics listener of components that serve nothing else.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::extract::{Path as UrlPath, RawQuery, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::health::{Endpoint, Health};
+use crate::metrics::{self, Registry};
+
+/// Probes and scrapers are few; more connections than this wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 64;
+/// A peer that has not finished its TLS handshake or its request headers by then frees its place.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// An idle or slow connection frees its place after this: longer than a scrape interval of one minute.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(120);
+/// How long replies that are under way may take when the process ends.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// After `accept` fails, usually for lack of file descriptors, the next try waits for this.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// PEM files of a listener.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The server's certificate chain.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authority that client certificates must be signed by.
+    pub ca: PathBuf,
+}
+
+/// Serves `/livez`, `/readyz` and `/healthz` to anybody, and `/metrics` and single checks to those who show a
+/// client certificate signed by the CA (others get 401). Returns once `shutdown` is cancelled and replies are
+/// sent; fails when the files cannot be read or the address is taken.
+pub async fn serve(
+    address: SocketAddr,
+    tls: TlsFiles,
+    registry: Registry,
+    health: Health,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listening on {address}"))?;
+    serve_on(listener, tls, registry, health, shutdown).await
+}
+
+/// Like [`serve`], on a listener that the caller has bound.
+pub async fn serve_on(
+    listener: TcpListener,
+    tls: TlsFiles,
+    registry: Registry,
+    health: Health,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let acceptor = TlsAcceptor::from(Arc::new(server_config(&tls)?));
+    let router = router(registry, health).layer(middleware::from_fn(require_certificate));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, stream) = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = accepted => accepted,
+        };
+        match stream {
+            Ok((stream, _)) => {
+                let connection = connection(stream, acceptor.clone(), router.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    connections.close();
+    // Whoever still reads after this is cut off by the end of the process.
+    let _ = timeout(DRAIN_LIMIT, connections.wait()).await;
+    Ok(())
+}
+
+/// The health endpoints, single checks below them, and `/metrics`, without any authorization: a server that
+/// mounts it decides who may ask for more than the three endpoints themselves.
+pub fn router(registry: Registry, health: Health) -> Router {
+    let mut router = Router::new()
+        .route("/metrics", get(metrics_text))
+        .with_state(registry);
+    for endpoint in [Endpoint::Live, Endpoint::Ready, Endpoint::Health] {
+        let routes = Router::new()
+            .route(&format!("/{}", endpoint.name()), get(report))
+            .route(&format!("/{}/{{check}}", endpoint.name()), get(single_check))
+            .with_state((endpoint, health.clone()));
+        router = router.merge(routes);
+    }
+    router
+}
+
+/// Whether the peer of a connection showed a certificate that the CA signed.
+#[derive(Clone, Copy, Debug)]
+struct HasCertificate(bool);
+
+async fn require_certificate(
+    Extension(HasCertificate(authenticated)): Extension<HasCertificate>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let open = matches!(request.uri().path(), "/livez" | "/readyz" | "/healthz");
+    if open || authenticated {
+        return next.run(request).await;
+    }
+    (
+        StatusCode::UNAUTHORIZED,
+        "Unauthorized: a client certificate signed by the cluster's CA is required\n",
+    )
+        .into_response()
+}
+
+async fn metrics_text(State(registry): State<Registry>) -> Response {
+    (
+        [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
+        metrics::encode(&registry),
+    )
+        .into_response()
+}
+
+async fn report(
+    State((endpoint, health)): State<(Endpoint, Health)>,
+    RawQuery(query): RawQuery,
+) -> (StatusCode, [(header::HeaderName, &'static str); 2], String) {
+    let query = query.unwrap_or_default();
+    let values = |key: &'static str| {
+        let pairs = query
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs
+            .filter(move |(name, _)| *name == key)
+            .map(|(_, value)| value)
+    };
+    let excluded: Vec<String> = values("exclude").map(str::to_owned).collect();
+    let report = health.report(endpoint, &excluded);
+    health.log_failures(&report);
+    (
+        status(report.passed()),
+        PLAIN,
+        report.body(values("verbose").next().is_some()),
+    )
+}
+
+async fn single_check(
+    State((endpoint, health)): State<(Endpoint, Health)>,
+    UrlPath(name): UrlPath<String>,
+) -> (StatusCode, [(header::HeaderName, &'static str); 2], String) {
+    match health.run(endpoint, &name) {
+        Some(Ok(())) => (status(true), PLAIN, "ok".into()),
+        Some(Err(reason)) => (status(false), PLAIN, format!("internal server error: {reason}\n")),
+        None => (StatusCode::NOT_FOUND, PLAIN, "404 page not found\n".into()),
+    }
+}
+
+const PLAIN: [(header::HeaderName, &str); 2] = [
+    (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+];
+
+fn status(passed: bool) -> StatusCode {
+    if passed {
+        StatusCode::OK
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    }
+}
+
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router, shutdown: CancellationToken) {
+    // A failed handshake is the peer's affair: a port scan or a probe without TLS.
+    let stream = match timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!("TLS handshake took too long"),
+    };
+    let authenticated = HasCertificate(stream.get_ref().1.peer_certificates().is_some());
+    let service = TowerToHyperService::new(router.layer(Extension(authenticated)));
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_LIMIT);
+    builder.http2().timer(TokioTimer::new());
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        result = &mut serving => result,
+        () = async { tokio::select! { () = shutdown.cancelled() => {}, () = tokio::time::sleep(CONNECTION_LIMIT) => {} } } => {
+            serving.as_mut().graceful_shutdown();
+            timeout(DRAIN_LIMIT, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+fn server_config(tls: &TlsFiles) -> anyhow::Result<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&tls.ca)? {
+        roots
+            .add(certificate)
+            .with_context(|| format!("CA certificate in {}", tls.ca.display()))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .with_context(|| format!("CA certificates of {}", tls.ca.display()))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key)
+        .with_context(|| format!("reading the private key {}", tls.key.display()))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("choosing TLS versions")?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(&tls.cert)?, key)
+        .with_context(|| format!("certificate {} and key {}", tls.cert.display(), tls.key.display()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
+    let certificates = read().with_context(|| format!("reading certificates from {}", path.display()))?;
+    anyhow::ensure!(
+        !certificates.is_empty(),
+        "{} holds no certificate",
+        path.display()
+    );
+    Ok(certificates)
+}
