@@ -22,7 +22,7 @@ const BATCH_DELAY: Duration = Duration::from_secs(1);
 /// One export with its retries. The queue outlasts it at 800 spans per second.
 const EXPORT_LIMIT: Duration = Duration::from_secs(5);
 /// How long the process's end may be held up by the last spans.
-pub(crate) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
+pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 /// A collector that is away is worth one log line in this time, not one for each batch.
 const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 

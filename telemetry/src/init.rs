@@ -171,3 +171,131 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
         _ => Err("must be a number from 0 to 1".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::info_span;
+
+    use super::*;
+    use crate::trace;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Runs `work` under a subscriber of its own. Returns the lines that it logged.
+    fn logged(args: Args, work: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let (subscriber, telemetry) = subscriber("test", &args, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, work);
+        telemetry.shutdown();
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_text_line_inside_a_sampled_span_names_trace_and_span() {
+        let mut traceparent = None;
+        let text = logged(Args::default(), || {
+            info_span!("apply", gantry.root = true, name = "web").in_scope(|| {
+                traceparent = trace::current_traceparent();
+                tracing::info!(revision = 7, "stored");
+                tracing::debug!("hidden");
+            });
+            info_span!("heartbeat").in_scope(|| tracing::warn!("late"));
+        });
+        let traceparent = traceparent.unwrap();
+        let (trace, span) = (&traceparent[3..35], &traceparent[36..52]);
+        let expected = [
+            format!(
+                "  INFO gantry_telemetry::init::tests: apply{{gantry.root=true name=\"web\"}}: stored \
+                 revision=7 trace_id={trace} span_id={span}"
+            ),
+            "  WARN gantry_telemetry::init::tests: heartbeat: late".to_owned(),
+        ];
+        let lines: Vec<_> = text.lines().map(|line| line.split_once('Z').unwrap().1).collect();
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_json_line_is_one_object_whose_own_fields_cannot_be_replaced() {
+        let mut traceparent = None;
+        let args = Args {
+            log_format: LogFormat::Json,
+            ..Args::default()
+        };
+        let text = logged(args, || {
+            info_span!("apply", gantry.root = true, name = "web").in_scope(|| {
+                traceparent = trace::current_traceparent();
+                tracing::info!(revision = 7, level = "forged", "stored\n{}", "twice");
+            });
+        });
+        let traceparent = traceparent.unwrap();
+        let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(line["timestamp"].take().is_string());
+        let expected = serde_json::json!({
+            "timestamp": null, "level": "INFO", "target": "gantry_telemetry::init::tests",
+            "message": "stored\ntwice", "revision": 7,
+            "spans": [{"name": "apply", "fields": {"gantry.root": true, "name": "web"}}],
+            "trace_id": traceparent[3..35], "span_id": traceparent[36..52],
+        });
+        assert_eq!(line, expected);
+        assert_eq!(text.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn no_trace_begins_when_the_ratio_is_zero() {
+        logged(
+            Args {
+                trace_ratio: 0.0,
+                ..Args::default()
+            },
+            || {
+                info_span!("apply", gantry.root = true).in_scope(|| {
+                    assert_eq!(trace::current_traceparent(), None);
+                    info_span!("child").in_scope(|| assert_eq!(trace::current_traceparent(), None));
+                });
+            },
+        );
+    }
+
+    #[test]
+    fn bad_arguments_are_refused_with_the_argument_that_is_wrong() {
+        let check = |args: Args, part: &str| {
+            let Err(error) = subscriber("test", &args, io::sink) else {
+                panic!("accepted {args:?}")
+            };
+            assert!(format!("{error:#}").contains(part), "{error:#}");
+        };
+        check(
+            Args {
+                log_level: "gantry=loud".into(),
+                ..Args::default()
+            },
+            "--log-level \"gantry=loud\"",
+        );
+        let endpoint = Some("http://not an address".to_owned());
+        check(
+            Args {
+                otlp_endpoint: endpoint,
+                ..Args::default()
+            },
+            "--otlp-endpoint",
+        );
+        for ratio in ["-0.1", "1.1", "NaN", "half"] {
+            assert!(parse_ratio(ratio).is_err(), "{ratio}");
+        }
+    }
+}

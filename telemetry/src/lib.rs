@@ -12,4 +12,5 @@ pub mod health;
 pub mod serve;
 pub mod shutdown;
 
+pub use export::SHUTDOWN_LIMIT;
 pub use init::{Args, LogFormat, Telemetry, init};
