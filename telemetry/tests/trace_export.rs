@@ -47,7 +47,7 @@ impl TraceService for Collector {
                 .flat_map(|scope| scope.spans);
             self.spans.send_modify(|received| received.extend(spans));
         }
-        Ok(Response::default())
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
