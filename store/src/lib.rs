@@ -122,8 +122,14 @@ pub enum Compare {
 /// A write of a transaction. A key may appear in one operation only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    Put { key: String, value: Bytes, lease: Option<LeaseId> },
-    Delete { key: String },
+    Put {
+        key: String,
+        value: Bytes,
+        lease: Option<LeaseId>,
+    },
+    Delete {
+        key: String,
+    },
 }
 
 /// What [`Store::txn`] is asked for.
@@ -141,16 +147,26 @@ pub enum TxnOutcome {
     /// Everything was done, at this revision. If nothing had to be changed it is the store's revision.
     Committed { revision: Revision },
     /// Nothing was done; `current` is in the order of `read_on_failure`.
-    CompareFailed { revision: Revision, current: Vec<Option<KeyValue>> },
+    CompareFailed {
+        revision: Revision,
+        current: Vec<Option<KeyValue>>,
+    },
 }
 
 /// A change as a watch tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// `previous` is the value that was replaced, unless it has been compacted away.
-    Put { kv: KeyValue, previous: Option<KeyValue> },
+    Put {
+        kv: KeyValue,
+        previous: Option<KeyValue>,
+    },
     /// `previous` is the value that was deleted, unless it has been compacted away.
-    Delete { key: Arc<str>, revision: Revision, previous: Option<KeyValue> },
+    Delete {
+        key: Arc<str>,
+        revision: Revision,
+        previous: Option<KeyValue>,
+    },
 }
 
 impl Event {
@@ -188,7 +204,10 @@ pub enum Error {
     /// The history that was asked for is gone; list again. `compact_revision`, where the store says it, is the
     /// oldest revision that can still be read.
     #[error("the requested revision {revision} has been compacted")]
-    Compacted { revision: Revision, compact_revision: Option<Revision> },
+    Compacted {
+        revision: Revision,
+        compact_revision: Option<Revision>,
+    },
     #[error("the requested revision {revision} is a future revision")]
     FutureRevision { revision: Revision },
     /// A write whose reply was lost: it may have happened, may happen yet, or never. Read before writing again.
@@ -200,7 +219,9 @@ pub enum Error {
     #[error("the request is too large for the store")]
     TooLarge,
     /// The store accepts no writes until its operator gives it room.
-    #[error("the store's space is exhausted: compact and defragment it, or raise its quota, then disarm its alarm")]
+    #[error(
+        "the store's space is exhausted: compact and defragment it, or raise its quota, then disarm its alarm"
+    )]
     NoSpace,
     #[error("the lease was not found")]
     LeaseNotFound,

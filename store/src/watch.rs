@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Error, Event, KeyValue, Revision, WatchBatch};
+use crate::{Error, Event, KeyValue, WatchBatch};
 
 /// A watch in progress; dropping it ends it.
 #[derive(Debug)]
@@ -65,8 +65,18 @@ pub struct Overflow;
 pub fn channel(limits: Limits) -> (Feed, Watch) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let load = Arc::new(Load::default());
-    let feed = Feed { batches: sender, load: load.clone(), limits };
-    (feed, Watch { batches: receiver, load })
+    let feed = Feed {
+        batches: sender,
+        load: load.clone(),
+        limits,
+    };
+    (
+        feed,
+        Watch {
+            batches: receiver,
+            load,
+        },
+    )
 }
 
 impl Feed {
@@ -89,11 +99,6 @@ impl Feed {
     /// Ends the watch with an error, behind everything that is queued.
     pub fn fail(self, error: Error) {
         let _ = self.batches.send(Err(error));
-    }
-
-    /// Ends the watch because the consumer has fallen behind; `revision` is the last one that was queued.
-    pub fn lagged(self, revision: Revision) {
-        self.fail(Error::Lagged { revision });
     }
 
     /// Resolves when the consumer has asked for progress since the last time. Safe to cancel.
@@ -137,7 +142,10 @@ impl Weight {
     /// A batch without events counts as one, so that progress alone cannot fill memory either.
     fn of(batch: &WatchBatch) -> Self {
         let bytes = batch.events.iter().map(event_bytes).sum::<usize>() + size_of::<WatchBatch>();
-        Weight { events: batch.events.len().max(1), bytes }
+        Weight {
+            events: batch.events.len().max(1),
+            bytes,
+        }
     }
 }
 
@@ -146,7 +154,11 @@ fn event_bytes(event: &Event) -> usize {
         Event::Put { kv, previous } => (&kv.key, Some(kv), previous),
         Event::Delete { key, previous, .. } => (key, None, previous),
     };
-    let values = current.into_iter().chain(previous).map(|kv: &KeyValue| kv.value.len()).sum::<usize>();
+    let values = current
+        .into_iter()
+        .chain(previous)
+        .map(|kv: &KeyValue| kv.value.len())
+        .sum::<usize>();
     size_of::<Event>() + key.len() + values
 }
 
@@ -154,30 +166,50 @@ fn event_bytes(event: &Event) -> usize {
 mod tests {
     use super::*;
 
-    fn batch(revision: Revision, events: usize) -> WatchBatch {
-        let event = Event::Delete { key: "k".into(), revision, previous: None };
-        WatchBatch { events: vec![event; events], revision }
+    fn batch(revision: crate::Revision, events: usize) -> WatchBatch {
+        let event = Event::Delete {
+            key: "k".into(),
+            revision,
+            previous: None,
+        };
+        WatchBatch {
+            events: vec![event; events],
+            revision,
+        }
     }
 
     #[tokio::test]
     async fn an_overflow_ends_the_watch_behind_everything_that_was_queued() {
-        let (feed, mut watch) = channel(Limits { events: 3, bytes: usize::MAX });
+        let (feed, mut watch) = channel(Limits {
+            events: 3,
+            bytes: usize::MAX,
+        });
         feed.push(batch(1, 2)).expect("room for two");
         feed.push(batch(2, 1)).expect("room for one more");
         assert_eq!(feed.push(batch(3, 1)), Err(Overflow));
-        feed.lagged(2);
+        feed.fail(Error::Lagged { revision: 2 });
         assert_eq!(watch.next().await.expect("first").expect("batch").revision, 1);
         assert_eq!(watch.next().await.expect("second").expect("batch").revision, 2);
-        assert!(matches!(watch.next().await, Some(Err(Error::Lagged { revision: 2 }))));
+        assert!(matches!(
+            watch.next().await,
+            Some(Err(Error::Lagged { revision: 2 }))
+        ));
         assert!(watch.next().await.is_none());
     }
 
     #[tokio::test]
     async fn room_comes_back_as_the_consumer_reads() {
-        let (feed, mut watch) = channel(Limits { events: 1, bytes: usize::MAX });
+        let (feed, mut watch) = channel(Limits {
+            events: 1,
+            bytes: usize::MAX,
+        });
         for revision in 1..100 {
-            feed.push(batch(revision, 1)).expect("the queue is empty each time");
-            assert_eq!(watch.next().await.expect("open").expect("batch").revision, revision);
+            feed.push(batch(revision, 1))
+                .expect("the queue is empty each time");
+            assert_eq!(
+                watch.next().await.expect("open").expect("batch").revision,
+                revision
+            );
         }
     }
 

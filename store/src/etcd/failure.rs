@@ -22,12 +22,20 @@ pub(super) struct Request {
 impl Request {
     /// A call that may be done again without harm.
     pub(super) fn read(name: &'static str) -> Self {
-        Request { name, is_write: false, revision: 0 }
+        Request {
+            name,
+            is_write: false,
+            revision: 0,
+        }
     }
 
     /// A call that must not be done again unless it certainly was not done.
     pub(super) fn write(name: &'static str) -> Self {
-        Request { name, is_write: true, revision: 0 }
+        Request {
+            name,
+            is_write: true,
+            revision: 0,
+        }
     }
 
     /// Names the revision that the call is about.
@@ -62,35 +70,53 @@ pub(super) fn judge_silence(request: Request, endpoint: &str) -> Verdict {
 
 fn judge_status(request: Request, endpoint: &str, status: Status) -> Verdict {
     match meaning(&status) {
-        Meaning::Compacted => {
-            last_word(Error::Compacted { revision: request.revision, compact_revision: None })
-        }
-        Meaning::Future => last_word(Error::FutureRevision { revision: request.revision }),
+        Meaning::Compacted => last_word(Error::Compacted {
+            revision: request.revision,
+            compact_revision: None,
+        }),
+        Meaning::Future => last_word(Error::FutureRevision {
+            revision: request.revision,
+        }),
         Meaning::TooLarge => last_word(Error::TooLarge),
         Meaning::NoSpace => last_word(Error::NoSpace),
         Meaning::LeaseNotFound => last_word(Error::LeaseNotFound),
         Meaning::Refused => {
             let reason = status.message();
-            last_word(Error::Refused(format!("etcd at {endpoint} refused the {}: {reason}", request.name)))
+            last_word(Error::Refused(format!(
+                "etcd at {endpoint} refused the {}: {reason}",
+                request.name
+            )))
         }
         Meaning::NotDone => {
             let cause = FailedCall::new(request, endpoint, Box::new(status));
-            Verdict { error: Error::Unavailable(Box::new(cause)), may_try_elsewhere: true }
+            Verdict {
+                error: Error::Unavailable(Box::new(cause)),
+                may_try_elsewhere: true,
+            }
         }
         Meaning::Unknown => uncertain(request, endpoint, Box::new(status)),
     }
 }
 
 fn last_word(error: Error) -> Verdict {
-    Verdict { error, may_try_elsewhere: false }
+    Verdict {
+        error,
+        may_try_elsewhere: false,
+    }
 }
 
 fn uncertain(request: Request, endpoint: &str, cause: crate::Cause) -> Verdict {
     let cause = Box::new(FailedCall::new(request, endpoint, cause));
     if request.is_write {
-        return Verdict { error: Error::Ambiguous(cause), may_try_elsewhere: false };
+        return Verdict {
+            error: Error::Ambiguous(cause),
+            may_try_elsewhere: false,
+        };
     }
-    Verdict { error: Error::Unavailable(cause), may_try_elsewhere: true }
+    Verdict {
+        error: Error::Unavailable(cause),
+        may_try_elsewhere: true,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +153,7 @@ fn meaning(status: &Status) -> Meaning {
         (Code::ResourceExhausted, "etcdserver: too many requests") => Meaning::NotDone,
         (
             Code::Unavailable,
-            "etcdserver: no leader"
-            | "etcdserver: not capable"
-            | "etcdserver: rpc not supported for learner",
+            "etcdserver: no leader" | "etcdserver: not capable" | "etcdserver: rpc not supported for learner",
         ) => Meaning::NotDone,
         (Code::Unknown, "raft proposal dropped") => Meaning::NotDone,
         (Code::Unknown, text) if text.starts_with("Service was not ready") => Meaning::NotDone,
@@ -151,8 +175,10 @@ fn never_connected(status: &Status) -> bool {
     causes(status).any(|cause| cause.is::<ConnectError>())
 }
 
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+type AnyError = dyn StdError + 'static;
+
+fn causes(error: &AnyError) -> impl Iterator<Item = &AnyError> {
+    std::iter::successors(Some(error), |error: &&AnyError| StdError::source(*error))
 }
 
 /// Names the call and the member, and tells the deepest cause, where the useful text is ("Connection refused").
@@ -165,7 +191,11 @@ struct FailedCall {
 
 impl FailedCall {
     fn new(request: Request, endpoint: &str, cause: crate::Cause) -> Self {
-        FailedCall { name: request.name, endpoint: endpoint.to_owned(), cause }
+        FailedCall {
+            name: request.name,
+            endpoint: endpoint.to_owned(),
+            cause,
+        }
     }
 }
 
@@ -202,7 +232,10 @@ mod tests {
         let failure = etcd_client::Error::GRpcStatus(status);
         let verdict = judge(request("call").at(7), "https://etcd:2379", failure);
         let debug = format!("{:?}", verdict.error);
-        assert!(debug.starts_with(expected), "{text}: expected {expected}, got {debug}");
+        assert!(
+            debug.starts_with(expected),
+            "{text}: expected {expected}, got {debug}"
+        );
         assert_eq!(verdict.may_try_elsewhere, elsewhere, "{text}");
     }
 
@@ -223,8 +256,14 @@ mod tests {
             check(WRITE, status.clone(), "Ambiguous", false);
             check(READ, status, "Unavailable", true);
         }
-        assert!(matches!(judge_silence(WRITE("call"), "e").error, Error::Ambiguous(_)));
-        assert!(matches!(judge_silence(READ("call"), "e").error, Error::Unavailable(_)));
+        assert!(matches!(
+            judge_silence(WRITE("call"), "e").error,
+            Error::Ambiguous(_)
+        ));
+        assert!(matches!(
+            judge_silence(READ("call"), "e").error,
+            Error::Unavailable(_)
+        ));
     }
 
     #[test]
@@ -233,9 +272,24 @@ mod tests {
         let never_connected = || Status::from_error(Box::new(ConnectError(Box::new(refused))));
         let status = never_connected();
         check(WRITE, status, "Unavailable", true);
-        check(WRITE, Status::unavailable("etcdserver: no leader"), "Unavailable", true);
-        check(WRITE, Status::resource_exhausted("etcdserver: too many requests"), "Unavailable", true);
-        check(WRITE, Status::unknown("raft proposal dropped"), "Unavailable", true);
+        check(
+            WRITE,
+            Status::unavailable("etcdserver: no leader"),
+            "Unavailable",
+            true,
+        );
+        check(
+            WRITE,
+            Status::resource_exhausted("etcdserver: too many requests"),
+            "Unavailable",
+            true,
+        );
+        check(
+            WRITE,
+            Status::unknown("raft proposal dropped"),
+            "Unavailable",
+            true,
+        );
     }
 
     #[test]
@@ -249,12 +303,30 @@ mod tests {
                 Status::out_of_range("etcdserver: mvcc: required revision is a future revision"),
                 "FutureRevision { revision: 7",
             ),
-            (Status::invalid_argument("etcdserver: request is too large"), "TooLarge"),
-            (Status::resource_exhausted("grpc: received message larger than max (3 vs. 2)"), "TooLarge"),
-            (Status::resource_exhausted("etcdserver: mvcc: database space exceeded"), "NoSpace"),
-            (Status::not_found("etcdserver: requested lease not found"), "LeaseNotFound"),
-            (Status::permission_denied("etcdserver: permission denied"), "Refused"),
-            (Status::invalid_argument("etcdserver: duplicate key given in txn request"), "Refused"),
+            (
+                Status::invalid_argument("etcdserver: request is too large"),
+                "TooLarge",
+            ),
+            (
+                Status::resource_exhausted("grpc: received message larger than max (3 vs. 2)"),
+                "TooLarge",
+            ),
+            (
+                Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
+                "NoSpace",
+            ),
+            (
+                Status::not_found("etcdserver: requested lease not found"),
+                "LeaseNotFound",
+            ),
+            (
+                Status::permission_denied("etcdserver: permission denied"),
+                "Refused",
+            ),
+            (
+                Status::invalid_argument("etcdserver: duplicate key given in txn request"),
+                "Refused",
+            ),
         ];
         for (status, expected) in cases {
             check(WRITE, status.clone(), expected, false);
@@ -267,8 +339,13 @@ mod tests {
         let refused = std::io::Error::other("Connection refused (os error 111)");
         let status = Status::from_error(Box::new(ConnectError(Box::new(refused))));
         let failure = etcd_client::Error::GRpcStatus(status);
-        let text = judge(READ("list"), "https://etcd:2379", failure).error.to_string();
-        assert!(text.starts_with("the store is not available: list at https://etcd:2379: "), "{text}");
+        let text = judge(READ("list"), "https://etcd:2379", failure)
+            .error
+            .to_string();
+        assert!(
+            text.starts_with("the store is not available: list at https://etcd:2379: "),
+            "{text}"
+        );
         assert!(text.ends_with("Connection refused (os error 111)"), "{text}");
     }
 }

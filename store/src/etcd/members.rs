@@ -69,9 +69,16 @@ impl Members {
             let transport = transport(endpoint, tls.clone())?;
             let calls = client(&transport).await?;
             let watches = client(&transport).await?;
-            members.push(Member { endpoint: endpoint.clone(), calls, watches });
+            members.push(Member {
+                endpoint: endpoint.clone(),
+                calls,
+                watches,
+            });
         }
-        Ok(Members { members, preferred: AtomicUsize::new(0) })
+        Ok(Members {
+            members,
+            preferred: AtomicUsize::new(0),
+        })
     }
 
     /// Waits until a member answers, and refuses the cluster if one that answers is too old.
@@ -143,12 +150,9 @@ impl Members {
                         return Err(verdict.error);
                     }
                     // Whoever fails first moves everybody on; the others find it moved already.
-                    let _ = self.preferred.compare_exchange(
-                        next,
-                        next + 1,
-                        Ordering::Relaxed,
-                        Ordering::Relaxed,
-                    );
+                    let _ =
+                        self.preferred
+                            .compare_exchange(next, next + 1, Ordering::Relaxed, Ordering::Relaxed);
                     next += 1;
                     if next - first == attempts {
                         return Err(verdict.error);
@@ -160,12 +164,12 @@ impl Members {
 }
 
 impl Member {
-    pub(super) fn kv(&self) -> OwnedKv {
-        OwnedKv(self.calls.kv_client().max_decoding_message_size(LARGEST_REPLY))
+    pub(super) fn kv(&self) -> KvClient {
+        self.calls.kv_client().max_decoding_message_size(LARGEST_REPLY)
     }
 
-    pub(super) fn lease(&self) -> OwnedLease {
-        OwnedLease(self.calls.lease_client())
+    pub(super) fn lease(&self) -> LeaseClient {
+        self.calls.lease_client()
     }
 
     async fn check_version(&self, deadline: Instant) -> Result<(), Error> {
@@ -186,7 +190,10 @@ impl Member {
         let deadline = Instant::now() + CALL_TIMEOUT;
         if let Err(error) = self.check_version(deadline).await {
             let may_try_elsewhere = matches!(error, Error::Unavailable(_));
-            return Err(Verdict { error, may_try_elsewhere });
+            return Err(Verdict {
+                error,
+                may_try_elsewhere,
+            });
         }
         let options = WatchOptions::new()
             .with_range(wire::range_end(prefix))
@@ -194,8 +201,16 @@ impl Member {
             .with_prev_key()
             .with_fragment();
         let request = Request::read("watch").at(start - 1);
-        let mut client = self.watches.watch_client().max_decoding_message_size(LARGEST_WATCH_MESSAGE);
-        match timeout_at(deadline, client.watch(wire::range_start(prefix, None), Some(options))).await {
+        let mut client = self
+            .watches
+            .watch_client()
+            .max_decoding_message_size(LARGEST_WATCH_MESSAGE);
+        match timeout_at(
+            deadline,
+            client.watch(wire::range_start(prefix, None), Some(options)),
+        )
+        .await
+        {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(failure)) => Err(failure::judge(request, &self.endpoint, failure)),
             Err(_) => Err(failure::judge_silence(request, &self.endpoint)),
@@ -215,8 +230,12 @@ fn transport(endpoint: &str, tls: ClientTlsConfig) -> Result<Endpoint, Error> {
     }
     let refuse = |error: tonic::transport::Error| {
         let cause: &dyn std::error::Error = &error;
-        let cause = cause.source().map_or_else(|| error.to_string(), ToString::to_string);
-        Error::Refused(format!("the etcd endpoint {endpoint:?} or its certificates cannot be used: {cause}"))
+        let cause = cause
+            .source()
+            .map_or_else(|| error.to_string(), ToString::to_string);
+        Error::Refused(format!(
+            "the etcd endpoint {endpoint:?} or its certificates cannot be used: {cause}"
+        ))
     };
     let endpoint = Endpoint::from_shared(endpoint.to_owned()).map_err(refuse)?;
     Ok(endpoint

@@ -11,11 +11,9 @@ use etcd_client::{Compare as EtcdCompare, CompareOp, DeleteOptions, GetOptions, 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::{
-    Compare, Error, LeaseId, Op, Page, Range, Read, Revision, Store, Txn, TxnOutcome, Watch,
-};
+use crate::{Compare, Error, LeaseId, Op, Page, Range, Read, Revision, Store, Txn, TxnOutcome, Watch};
 use failure::Request;
-use members::Members;
+use members::{Member, Members};
 
 mod members;
 mod failure;
@@ -56,7 +54,9 @@ pub async fn connect(config: Config) -> Result<EtcdStore, Error> {
 async fn connect_within(config: Config, patience: Duration) -> Result<EtcdStore, Error> {
     let members = Members::new(&config).await?;
     members.wait_until_one_answers(patience).await?;
-    Ok(EtcdStore { members: Arc::new(members) })
+    Ok(EtcdStore {
+        members: Arc::new(members),
+    })
 }
 
 /// [`Store`] on etcd. Cloning shares the connections.
@@ -69,8 +69,12 @@ impl Store for EtcdStore {
     fn get(&self, key: &str) -> BoxFuture<'_, Result<Read, Error>> {
         let key = key.to_owned();
         async move {
-            let request = Request::read("get");
-            let reply = self.members.call(request, |member| member.kv().get(key.as_str(), None)).await?.0;
+            let key = key.as_str();
+            let attempt = |member: &Member| {
+                let mut kv = member.kv();
+                async move { kv.get(key, None).await }
+            };
+            let reply = self.members.call(Request::read("get"), attempt).await?.0;
             let revision = wire::revision(reply.header.as_ref())?;
             let kv = reply.kvs.into_iter().next().map(wire::key_value).transpose()?;
             Ok(Read { kv, revision })
@@ -87,13 +91,21 @@ impl Store for EtcdStore {
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnOutcome, Error>> {
         async move {
-            let request = Request::write("transaction");
-            let reply = self.members.call(request, |member| member.kv().txn(etcd_txn(&txn))).await?.0;
+            let txn = &txn;
+            let attempt = |member: &Member| {
+                let mut kv = member.kv();
+                async move { kv.txn(etcd_txn(txn)).await }
+            };
+            let reply = self.members.call(Request::write("transaction"), attempt).await?.0;
             let revision = wire::revision(reply.header.as_ref())?;
             if reply.succeeded {
                 return Ok(TxnOutcome::Committed { revision });
             }
-            let current = reply.responses.into_iter().map(wire::read_in_txn).collect::<Result<_, _>>()?;
+            let current = reply
+                .responses
+                .into_iter()
+                .map(wire::read_in_txn)
+                .collect::<Result<_, _>>()?;
             Ok(TxnOutcome::CompareFailed { revision, current })
         }
         .boxed()
@@ -105,9 +117,15 @@ impl Store for EtcdStore {
 
     fn current_revision(&self) -> BoxFuture<'_, Result<Revision, Error>> {
         async move {
-            let request = Request::read("read of the revision");
-            let nothing = || Some(GetOptions::new().with_count_only());
-            let reply = self.members.call(request, |member| member.kv().get("\0", nothing())).await?.0;
+            let attempt = |member: &Member| {
+                let mut kv = member.kv();
+                async move { kv.get("\0", Some(GetOptions::new().with_count_only())).await }
+            };
+            let reply = self
+                .members
+                .call(Request::read("read of the revision"), attempt)
+                .await?
+                .0;
             wire::revision(reply.header.as_ref())
         }
         .boxed()
@@ -115,8 +133,13 @@ impl Store for EtcdStore {
 
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>> {
         async move {
-            let request = Request::write("compaction").at(revision);
-            self.members.call(request, |member| member.kv().compact(revision, None)).await?;
+            let attempt = |member: &Member| {
+                let mut kv = member.kv();
+                async move { kv.compact(revision, None).await }
+            };
+            self.members
+                .call(Request::write("compaction").at(revision), attempt)
+                .await?;
             Ok(())
         }
         .boxed()
@@ -124,8 +147,14 @@ impl Store for EtcdStore {
 
     fn grant_lease(&self, ttl_seconds: i64) -> BoxFuture<'_, Result<LeaseId, Error>> {
         async move {
-            let request = Request::write("grant of a lease");
-            let reply = self.members.call(request, |member| member.lease().grant(ttl_seconds, None)).await?;
+            let attempt = |member: &Member| {
+                let mut lease = member.lease();
+                async move { lease.grant(ttl_seconds, None).await }
+            };
+            let reply = self
+                .members
+                .call(Request::write("grant of a lease"), attempt)
+                .await?;
             Ok(reply.id())
         }
         .boxed()
@@ -134,8 +163,13 @@ impl Store for EtcdStore {
     fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
         async move {
             // Doing it twice is as good as once, so a lost reply is not ambiguous.
-            let request = Request::read("renewal of a lease");
-            self.members.call(request, |member| member.lease().keep_alive(lease)).await?;
+            let attempt = |member: &Member| {
+                let mut client = member.lease();
+                async move { client.keep_alive(lease).await }
+            };
+            self.members
+                .call(Request::read("renewal of a lease"), attempt)
+                .await?;
             Ok(())
         }
         .boxed()
@@ -143,8 +177,13 @@ impl Store for EtcdStore {
 
     fn revoke_lease(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
         async move {
-            let request = Request::write("revocation of a lease");
-            self.members.call(request, |member| member.lease().revoke(lease)).await?;
+            let attempt = |member: &Member| {
+                let mut client = member.lease();
+                async move { client.revoke(lease).await }
+            };
+            self.members
+                .call(Request::write("revocation of a lease"), attempt)
+                .await?;
             Ok(())
         }
         .boxed()
@@ -160,15 +199,27 @@ impl EtcdStore {
         limit: usize,
         revision: Option<Revision>,
     ) -> Result<Page, Error> {
-        let mut page = Page { kvs: Vec::new(), revision: revision.unwrap_or(0), more: true, count: 0 };
+        let mut page = Page {
+            kvs: Vec::new(),
+            revision: revision.unwrap_or(0),
+            more: true,
+            count: 0,
+        };
         while page.more && page.kvs.len() < limit {
             let options = GetOptions::new()
                 .with_range(end.clone())
                 .with_limit((limit - page.kvs.len()).min(PAGE_KEYS) as i64)
                 .with_revision(page.revision);
-            let request = Request::read("list").at(page.revision);
-            let attempt = |member: &members::Member| member.kv().get(start.clone(), Some(options.clone()));
-            let reply = self.members.call(request, attempt).await?.0;
+            let (from, options) = (&start, &options);
+            let attempt = |member: &Member| {
+                let mut kv = member.kv();
+                async move { kv.get(from.as_slice(), Some(options.clone())).await }
+            };
+            let reply = self
+                .members
+                .call(Request::read("list").at(page.revision), attempt)
+                .await?
+                .0;
             if page.revision == 0 {
                 page.revision = wire::revision(reply.header.as_ref())?;
             }
@@ -198,7 +249,10 @@ fn etcd_txn(txn: &Txn) -> etcd_client::Txn {
         }
         Op::Delete { key } => TxnOp::delete(key.as_str(), None::<DeleteOptions>),
     });
-    let failure = txn.read_on_failure.iter().map(|key| TxnOp::get(key.as_str(), None));
+    let failure = txn
+        .read_on_failure
+        .iter()
+        .map(|key| TxnOp::get(key.as_str(), None));
     etcd_client::Txn::new()
         .when(compare.collect::<Vec<_>>())
         .and_then(success.collect::<Vec<_>>())

@@ -42,18 +42,35 @@ mod tests {
 
     #[test]
     fn a_server_older_than_3_5_13_is_refused() {
-        for version in ["3.5.12", "3.4.23", "3.4.31", "2.3.8", "3.5.9", "", "unknown", "3.5", "3.5.x"] {
+        for version in [
+            "3.5.12", "3.4.23", "3.4.31", "2.3.8", "3.5.9", "", "unknown", "3.5", "3.5.x",
+        ] {
             check_version(version, false);
         }
-        for version in ["3.5.13", "3.5.16", "3.6.0", "3.6.0-rc.1", "3.10.1", "4.0.0", "3.5.21+git"] {
+        for version in [
+            "3.5.13",
+            "3.5.16",
+            "3.6.0",
+            "3.6.0-rc.1",
+            "3.10.1",
+            "4.0.0",
+            "3.5.21+git",
+        ] {
             check_version(version, true);
         }
     }
 
     #[test]
     fn the_refusal_names_the_member_its_version_and_what_to_do() {
-        let text = check("https://etcd:2379", "3.4.23").expect_err("too old").to_string();
-        for part in ["https://etcd:2379", "3.4.23", "3.5.13 or newer", "scripts/install-etcd.sh"] {
+        let text = check("https://etcd:2379", "3.4.23")
+            .expect_err("too old")
+            .to_string();
+        for part in [
+            "https://etcd:2379",
+            "3.4.23",
+            "3.5.13 or newer",
+            "scripts/install-etcd.sh",
+        ] {
             assert!(text.contains(part), "{part:?} is missing in: {text}");
         }
     }

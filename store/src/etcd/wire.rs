@@ -24,19 +24,30 @@ pub(super) fn event(event: PbEvent) -> Result<Event, Error> {
     let kv = event.kv.ok_or_else(|| broken("an event without a key"))?;
     let previous = event.prev_kv.map(key_value).transpose()?;
     if is_delete {
-        return Ok(Event::Delete { key: key(kv.key)?, revision: kv.mod_revision, previous });
+        return Ok(Event::Delete {
+            key: key(kv.key)?,
+            revision: kv.mod_revision,
+            previous,
+        });
     }
-    Ok(Event::Put { kv: key_value(kv)?, previous })
+    Ok(Event::Put {
+        kv: key_value(kv)?,
+        previous,
+    })
 }
 
 pub(super) fn revision(header: Option<&PbResponseHeader>) -> Result<Revision, Error> {
-    header.map(|header| header.revision).ok_or_else(|| broken("a reply without a header"))
+    header
+        .map(|header| header.revision)
+        .ok_or_else(|| broken("a reply without a header"))
 }
 
 /// The read that answers one key of a failed transaction's `read_on_failure`.
 pub(super) fn read_in_txn(reply: PbResponseOp) -> Result<Option<KeyValue>, Error> {
     match reply.response {
-        Some(PbTxnOpResponse::ResponseRange(range)) => range.kvs.into_iter().next().map(key_value).transpose(),
+        Some(PbTxnOpResponse::ResponseRange(range)) => {
+            range.kvs.into_iter().next().map(key_value).transpose()
+        }
         _ => Err(broken("a transaction's reply in which a read is missing")),
     }
 }
@@ -103,7 +114,11 @@ mod tests {
             ("", None, "\0"),
         ];
         for (prefix, start_after, start) in cases {
-            assert_eq!(range_start(prefix, start_after), start.as_bytes(), "{prefix} {start_after:?}");
+            assert_eq!(
+                range_start(prefix, start_after),
+                start.as_bytes(),
+                "{prefix} {start_after:?}"
+            );
         }
     }
 }

@@ -1,0 +1,1 @@
+//! What every implementation of [`Store`](crate::Store) must do, as tests.
