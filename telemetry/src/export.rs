@@ -12,6 +12,7 @@ use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanExporter};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Spans that wait for the collector. At about 1 KB each, at most 4 MB are held.
 const QUEUE_SPANS: usize = 4096;
@@ -26,9 +27,11 @@ pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 /// A collector that is away is worth one log line in this time, not one for each batch.
 const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The runtime that drives the connection to the collector.
+/// The runtime that drives the connection to the collector. Dropping it abandons what is under way, without
+/// waiting, so that it may be dropped inside another runtime, also where starting a process fails.
 pub(crate) struct Exporter {
-    runtime: tokio::runtime::Runtime,
+    /// Taken by `drop` only.
+    runtime: Option<Runtime>,
 }
 
 impl Exporter {
@@ -39,15 +42,19 @@ impl Exporter {
         } else {
             format!("http://{endpoint}")
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("telemetry")
             .enable_all()
             .build()
             .context("starting the export runtime")?;
+        let handle = runtime.handle().clone();
+        let started = Exporter {
+            runtime: Some(runtime),
+        };
         let otlp = {
             // The channel spawns its driver on the runtime that is entered while it is built.
-            let _entered = runtime.enter();
+            let _entered = handle.enter();
             OtlpExporter::builder()
                 .with_tonic()
                 .with_endpoint(&endpoint)
@@ -56,7 +63,7 @@ impl Exporter {
                 .with_context(|| format!("--otlp-endpoint {endpoint:?}"))?
         };
         let exporter = OnRuntime {
-            handle: runtime.handle().clone(),
+            handle,
             otlp: Arc::new(otlp),
             endpoint,
             failures: Mutex::default(),
@@ -69,19 +76,22 @@ impl Exporter {
         let processor = BatchSpanProcessor::builder(exporter)
             .with_batch_config(config)
             .build();
-        Ok((Exporter { runtime }, processor))
+        Ok((started, processor))
     }
+}
 
-    /// Abandons what is still under way. May be called from inside another runtime.
-    pub(crate) fn stop(self) {
-        self.runtime.shutdown_background();
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 /// Runs each export on the telemetry runtime and reports failures at a bearable rate.
 #[derive(Debug)]
 struct OnRuntime {
-    handle: tokio::runtime::Handle,
+    handle: Handle,
     otlp: Arc<OtlpExporter>,
     endpoint: String,
     failures: Mutex<Failures>,

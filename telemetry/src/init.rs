@@ -74,7 +74,7 @@ impl Telemetry {
         if !flushed {
             tracing::warn!("the trace collector did not take the last spans within {SHUTDOWN_LIMIT:?}");
         }
-        exporter.stop();
+        drop(exporter);
     }
 }
 

@@ -200,11 +200,13 @@ fn status(passed: bool) -> StatusCode {
 }
 
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router, shutdown: CancellationToken) {
+    let handshake = timeout(HANDSHAKE_LIMIT, acceptor.accept(stream));
     // A failed handshake is the peer's affair: a port scan or a probe without TLS.
-    let stream = match timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
-        Err(_) => return tracing::debug!("TLS handshake took too long"),
+    let stream = match shutdown.run_until_cancelled(handshake).await {
+        Some(Ok(Ok(stream))) => stream,
+        Some(Ok(Err(error))) => return tracing::debug!(%error, "TLS handshake failed"),
+        Some(Err(_)) => return tracing::debug!("TLS handshake took too long"),
+        None => return,
     };
     let authenticated = HasCertificate(stream.get_ref().1.peer_certificates().is_some());
     let service = TowerToHyperService::new(router.layer(Extension(authenticated)));
@@ -216,9 +218,11 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router, sh
     builder.http2().timer(TokioTimer::new());
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
+    // Whether the process ends or the time is up, a reply that is under way may still be finished.
+    let until_shutdown = timeout(CONNECTION_LIMIT, shutdown.cancelled());
     let ended = tokio::select! {
         result = &mut serving => result,
-        () = async { tokio::select! { () = shutdown.cancelled() => {}, () = tokio::time::sleep(CONNECTION_LIMIT) => {} } } => {
+        _ = until_shutdown => {
             serving.as_mut().graceful_shutdown();
             timeout(DRAIN_LIMIT, serving).await.unwrap_or(Ok(()))
         }

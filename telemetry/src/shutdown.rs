@@ -36,3 +36,20 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
         _ = interrupt.recv() => "SIGINT",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_that_comes_right_after_the_call_cancels_the_token() {
+        let token = signal();
+        assert!(!token.is_cancelled());
+        nix::sys::signal::raise(nix::sys::signal::SIGTERM).unwrap();
+        tokio::time::timeout(Duration::from_secs(20), token.cancelled())
+            .await
+            .unwrap();
+    }
+}
