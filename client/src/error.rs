@@ -1,0 +1,118 @@
+//! Why a call failed, by what a caller may do about it.
+
+use gantry_proto::meta::v1::Status;
+use gantry_proto::status::{self, Reason};
+use std::error::Error as _;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The apiserver's answer.
+    #[error("{}", .0.message)]
+    Status(Box<Status>),
+    /// A write whose reply was lost: it may or may not have happened. Read before writing again.
+    #[error("the reply was lost and the write may have happened: {0}")]
+    Ambiguous(String),
+    /// The apiserver was not reached. A write certainly did not happen.
+    #[error("the apiserver is not reachable: {0}")]
+    Unavailable(String),
+    #[error("the apiserver's reply does not decode")]
+    Decode(#[from] prost::DecodeError),
+}
+
+impl Error {
+    /// The apiserver's reason; `Unknown` where the failure is not its answer.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Error::Status(status) => status.reason_code(),
+            _ => Reason::Unknown,
+        }
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        self.reason() == Reason::NotFound
+    }
+
+    pub fn is_conflict(&self) -> bool {
+        self.reason() == Reason::Conflict
+    }
+
+    pub fn is_already_exists(&self) -> bool {
+        self.reason() == Reason::AlreadyExists
+    }
+
+    pub fn is_expired(&self) -> bool {
+        matches!(self.reason(), Reason::Expired | Reason::Gone)
+    }
+
+    /// A read that failed: never ambiguous.
+    pub(crate) fn of_read(error: tonic::Status) -> Error {
+        match classify(&error) {
+            Class::Answer => Error::Status(Box::new(status::of_grpc(&error))),
+            Class::NotSent | Class::Lost => Error::Unavailable(describe(&error)),
+        }
+    }
+
+    /// A write that failed.
+    pub(crate) fn of_write(error: tonic::Status) -> Error {
+        match classify(&error) {
+            Class::Answer => {
+                let status = status::of_grpc(&error);
+                match status.reason_code() {
+                    Reason::Timeout | Reason::ServerTimeout => Error::Ambiguous(status.message),
+                    Reason::ServiceUnavailable => Error::Unavailable(status.message),
+                    _ => Error::Status(Box::new(status)),
+                }
+            }
+            Class::NotSent => Error::Unavailable(describe(&error)),
+            Class::Lost => Error::Ambiguous(describe(&error)),
+        }
+    }
+}
+
+enum Class {
+    /// The server answered.
+    Answer,
+    /// No connection: the request was never sent.
+    NotSent,
+    /// The connection or the deadline ended while the request was under way.
+    Lost,
+}
+
+fn classify(error: &tonic::Status) -> Class {
+    if !error.details().is_empty() {
+        return Class::Answer;
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if cause.is::<tonic::ConnectError>() {
+            return Class::NotSent;
+        }
+        source = cause.source();
+    }
+    match error.code() {
+        tonic::Code::Unavailable
+        | tonic::Code::Cancelled
+        | tonic::Code::DeadlineExceeded
+        | tonic::Code::Unknown => Class::Lost,
+        _ => Class::Answer,
+    }
+}
+
+/// Whether another apiserver may do better.
+pub(crate) fn is_transport(error: &tonic::Status) -> bool {
+    !matches!(classify(error), Class::Answer)
+}
+
+/// The message with its causes, which is where the transport says what happened.
+fn describe(error: &tonic::Status) -> String {
+    let mut text = error.message().to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

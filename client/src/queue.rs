@@ -1,0 +1,270 @@
+//! The queue of keys to look at: a key that is added many times is handed out once, to one worker at a time,
+//! and a key that failed comes back later and later.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The first delay of a key that failed, doubled with each failure in a row, and the longest.
+const FIRST_RETRY: Duration = Duration::from_millis(5);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// A handle; cheap to clone. Its length is bounded by the number of different keys.
+pub struct WorkQueue<T> {
+    shared: Arc<Shared<T>>,
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    changed: Notify,
+}
+
+struct State<T> {
+    ready: VecDeque<T>,
+    /// Keys in `ready`, and keys to put there when their worker is done.
+    dirty: HashSet<T>,
+    processing: HashSet<T>,
+    delayed: BinaryHeap<Reverse<(Instant, u64)>>,
+    delayed_keys: HashMap<u64, T>,
+    next_number: u64,
+    failures: HashMap<T, u32>,
+    closed: bool,
+}
+
+impl<T> Clone for WorkQueue<T> {
+    fn clone(&self) -> Self {
+        WorkQueue {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Default for WorkQueue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Clone + Eq + Hash> WorkQueue<T> {
+    pub fn new() -> Self {
+        let state = State {
+            ready: VecDeque::new(),
+            dirty: HashSet::new(),
+            processing: HashSet::new(),
+            delayed: BinaryHeap::new(),
+            delayed_keys: HashMap::new(),
+            next_number: 0,
+            failures: HashMap::new(),
+            closed: false,
+        };
+        WorkQueue {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                changed: Notify::new(),
+            }),
+        }
+    }
+
+    /// Wakes a key. One that is being worked on is handed out again when its worker is done.
+    pub fn add(&self, key: T) {
+        self.lock().add(key);
+        self.shared.changed.notify_one();
+    }
+
+    /// Wakes a key after a while.
+    pub fn add_after(&self, key: T, delay: Duration) {
+        if delay.is_zero() {
+            return self.add(key);
+        }
+        let mut state = self.lock();
+        let number = state.next_number;
+        state.next_number += 1;
+        state.delayed.push(Reverse((Instant::now() + delay, number)));
+        state.delayed_keys.insert(number, key);
+        drop(state);
+        self.shared.changed.notify_one();
+    }
+
+    /// The next key, when there is one; `None` once the queue is closed. The caller owes a [`WorkQueue::done`].
+    pub async fn next(&self) -> Option<T> {
+        loop {
+            let changed = self.shared.changed.notified();
+            let due = {
+                let mut state = self.lock();
+                if state.closed {
+                    // The next worker must wake up too.
+                    self.shared.changed.notify_one();
+                    return None;
+                }
+                state.promote(Instant::now());
+                if let Some(key) = state.take() {
+                    if !state.ready.is_empty() {
+                        self.shared.changed.notify_one();
+                    }
+                    return Some(key);
+                }
+                state.delayed.peek().map(|Reverse((due, _))| *due)
+            };
+            match due {
+                Some(due) => {
+                    let _ = tokio::time::timeout_at(due, changed).await;
+                }
+                None => changed.await,
+            }
+        }
+    }
+
+    /// The worker is done with a key that [`WorkQueue::next`] gave it.
+    pub fn done(&self, key: &T) {
+        let mut state = self.lock();
+        state.processing.remove(key);
+        if state.dirty.contains(key) {
+            state.ready.push_back(key.clone());
+        }
+        drop(state);
+        self.shared.changed.notify_one();
+    }
+
+    /// Wakes a key that failed, later than the last time.
+    pub fn retry(&self, key: &T) {
+        let delay = {
+            let mut state = self.lock();
+            let failures = state.failures.entry(key.clone()).or_insert(0);
+            *failures += 1;
+            retry_delay(*failures)
+        };
+        self.add_after(key.clone(), delay);
+    }
+
+    /// A key succeeded: its next failure is its first again.
+    pub fn forget(&self, key: &T) {
+        self.lock().failures.remove(key);
+    }
+
+    /// How often a key has failed in a row.
+    pub fn failures(&self, key: &T) -> u32 {
+        self.lock().failures.get(key).copied().unwrap_or(0)
+    }
+
+    /// Keys that wait to be handed out now.
+    pub fn len(&self) -> usize {
+        self.lock().ready.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends every worker's loop.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.shared.changed.notify_waiters();
+        self.shared.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // No code that holds the lock can panic half way through a change.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Clone + Eq + Hash> State<T> {
+    fn add(&mut self, key: T) {
+        if self.dirty.insert(key.clone()) && !self.processing.contains(&key) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn take(&mut self) -> Option<T> {
+        let key = self.ready.pop_front()?;
+        self.dirty.remove(&key);
+        self.processing.insert(key.clone());
+        Some(key)
+    }
+
+    fn promote(&mut self, now: Instant) {
+        while let Some(Reverse((due, number))) = self.delayed.peek().copied() {
+            if due > now {
+                return;
+            }
+            self.delayed.pop();
+            if let Some(key) = self.delayed_keys.remove(&number) {
+                self.add(key);
+            }
+        }
+    }
+}
+
+fn retry_delay(failures: u32) -> Duration {
+    FIRST_RETRY
+        .saturating_mul(1 << failures.saturating_sub(1).min(20))
+        .min(LAST_RETRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_added_many_times_is_handed_out_once() {
+        let queue = WorkQueue::new();
+        queue.add("a");
+        queue.add("a");
+        queue.add("b");
+        assert_eq!(queue.next().await, Some("a"));
+        assert_eq!(queue.next().await, Some("b"));
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_key_added_while_it_is_worked_on_comes_again_when_it_is_done() {
+        let queue = WorkQueue::new();
+        queue.add("a");
+        assert_eq!(queue.next().await, Some("a"));
+        queue.add("a");
+        assert!(queue.is_empty());
+        queue.done(&"a");
+        assert_eq!(queue.next().await, Some("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delayed_key_comes_when_it_is_due() {
+        let queue = WorkQueue::new();
+        let start = Instant::now();
+        queue.add_after("late", Duration::from_secs(3));
+        queue.add_after("soon", Duration::from_secs(1));
+        assert_eq!(queue.next().await, Some("soon"));
+        assert_eq!(queue.next().await, Some("late"));
+        assert_eq!(start.elapsed().as_secs(), 3);
+    }
+
+    #[test]
+    fn retries_double_up_to_the_longest() {
+        for (failures, millis) in [(1, 5), (2, 10), (5, 80), (40, 60_000)] {
+            assert_eq!(
+                retry_delay(failures),
+                Duration::from_millis(millis),
+                "after {failures} failures"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn closing_ends_every_worker() {
+        let queue: WorkQueue<&str> = WorkQueue::new();
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                let queue = queue.clone();
+                tokio::spawn(async move { queue.next().await })
+            })
+            .collect();
+        queue.close();
+        for worker in workers {
+            assert_eq!(worker.await.ok(), Some(None));
+        }
+    }
+}
