@@ -43,11 +43,6 @@ bullseye | bookworm) suite=$newer_suite ;;
 *) suite=$codename ;;
 esac
 
-mirrors=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-    awk -v codename="$codename" \
-        '($1 == codename || $1 == "stable" || $1 == "oldstable") && $2 == "main" && !seen[$3]++ { print $3 }')
-[ -n "$mirrors" ] || fail "apt on this machine has no source for $codename main to take the mirror's address from"
-
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
@@ -57,8 +52,13 @@ mkdir -p "$work/lists/partial" "$work/package"
 # apt fetches as this user where it exists.
 chown _apt "$work/lists/partial" "$work/package" 2>/dev/null || true
 
+# apt knows every form of sources file.
+mirrors=$(apt-get update --print-uris |
+    sed -nE "s#^'(.*)/dists/($codename|stable|oldstable)/InRelease'.*#\1#p" | sort -u)
+[ -n "$mirrors" ] || fail "apt on this machine has no source for $codename to take the mirror's address from"
+
 private_apt() {
-    apt-get -q \
+    apt-get -qq \
         -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::Etc::preferences="$work/preferences" -o Dir::Etc::preferencesparts=/dev/null \
         -o Dir::State::lists="$work/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \

@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use tonic::{Code, ConnectError, Status};
+use tracing::Span;
 
 use crate::{Error, Revision};
 
@@ -36,6 +37,20 @@ impl Request {
             is_write: true,
             revision: 0,
         }
+    }
+
+    /// A span for a write that belongs to a trace already. Reads are too many, and a write on nobody's behalf
+    /// would start a trace of its own.
+    pub(super) fn span(&self, endpoint: &str) -> Span {
+        if !self.is_write || Span::current().is_none() {
+            return Span::none();
+        }
+        tracing::info_span!(
+            "etcd",
+            otel.name = format!("etcd {}", self.name),
+            otel.kind = "client",
+            endpoint
+        )
     }
 
     /// Names the revision that the call is about.

@@ -9,6 +9,7 @@ use etcd_client::{Channel, Client, ConnectOptions, KvClient, LeaseClient, WatchO
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tracing::Instrument;
 
 use super::failure::{self, Request, Verdict};
 use super::{Config, version, wire};
@@ -120,7 +121,8 @@ impl Members {
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         self.try_each(|member| async {
-            match timeout(CALL_TIMEOUT, attempt(member)).await {
+            let span = request.span(&member.endpoint);
+            match timeout(CALL_TIMEOUT, attempt(member)).instrument(span).await {
                 Ok(Ok(reply)) => Ok(reply),
                 Ok(Err(failure)) => Err(failure::judge(request, &member.endpoint, failure)),
                 Err(_) => Err(failure::judge_silence(request, &member.endpoint)),

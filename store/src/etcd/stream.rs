@@ -42,6 +42,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Opens the watch, so that a store that is away or refuses is the caller's to see, and lets it run.
 pub(super) async fn start(members: Arc<Members>, prefix: String, after: Revision) -> Result<Watch, Error> {
+    // A start of 0 would mean "from now on" to etcd.
+    let after = after.max(0);
     let stream = members.open_watch(&prefix, after + 1).await?;
     let (feed, watch) = channel(LIMITS);
     let driver = Driver {

@@ -82,8 +82,10 @@ mod tests {
         revisions.iter().map(event).collect()
     }
 
-    /// Each step is a message (its events' revisions, more follows) and the batch it should complete.
-    fn check(after: Revision, steps: &[(&[Revision], bool, Option<&[Revision]>)]) {
+    /// A message (its events' revisions, whether more follows) and the batch it should complete.
+    type Step<'a> = (&'a [Revision], bool, Option<&'a [Revision]>);
+
+    fn check(after: Revision, steps: &[Step<'_>]) {
         let mut whole = WholeRevisions::after(after);
         for (index, (sent, more_follows, expected)) in steps.iter().enumerate() {
             let batch = whole.accept(events(sent), *more_follows);
@@ -98,7 +100,7 @@ mod tests {
             1,
             &[
                 (&[2, 2, 3], true, Some(&[2, 2])),
-                (&[3, 3], true, None),
+                (&[3], true, None),
                 (&[3, 4], false, Some(&[3, 3, 3, 4])),
             ],
         );
