@@ -15,13 +15,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_imports(true).include_source_info(false).open_files(proto_files(Path::new("proto"))?)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(false)
+        .open_files(proto_files(Path::new("proto"))?)?;
     // Written whole, options included: reflection and everything generic over the schema read it.
     fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     let pool = compiler.descriptor_pool();
 
     let mut config = prost_build::Config::new();
-    config.btree_map(["."]).enable_type_names().type_name_domain(["."], "type.googleapis.com");
+    config
+        .btree_map(["."])
+        .enable_type_names()
+        .type_name_domain(["."], "type.googleapis.com");
     // An object's bytes are shared between the cache, the log of events and every reply.
     config.extern_path(".google.protobuf.Any", "crate::any::Any");
     config.bytes([".gantry.api.v1", ".gantry.meta.v1.Unknown"]);
@@ -30,7 +36,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
 
     for package in packages(&pool) {
-        fs::write(out.join(format!("{package}.json.rs")), package_code(&pool, &package)?)?;
+        fs::write(
+            out.join(format!("{package}.json.rs")),
+            package_code(&pool, &package)?,
+        )?;
     }
     Ok(())
 }
@@ -69,7 +78,9 @@ fn packages(pool: &DescriptorPool) -> Vec<String> {
 
 fn package_code(pool: &DescriptorPool, package: &str) -> Result<String, std::fmt::Error> {
     let mut code = String::new();
-    let messages = pool.all_messages().filter(|m| m.package_name() == package && !m.is_map_entry());
+    let messages = pool
+        .all_messages()
+        .filter(|m| m.package_name() == package && !m.is_map_entry());
     for message in messages {
         accessors(&mut code, &message)?;
         json::message(&mut code, pool, &message)?;
@@ -84,17 +95,29 @@ fn accessors(code: &mut String, message: &MessageDescriptor) -> std::fmt::Result
     writeln!(code, "impl {name} {{")?;
     writeln!(code, "    /// The value that an absent `{name}` reads as.")?;
     writeln!(code, "    pub fn empty() -> &'static Self {{")?;
-    writeln!(code, "        static EMPTY: ::std::sync::LazyLock<{name}> = ::std::sync::LazyLock::new({name}::default);")?;
+    writeln!(
+        code,
+        "        static EMPTY: ::std::sync::LazyLock<{name}> = ::std::sync::LazyLock::new({name}::default);"
+    )?;
     writeln!(code, "        &EMPTY\n    }}")?;
     for field in message.fields() {
-        let Kind::Message(target) = field.kind() else { continue };
+        let Kind::Message(target) = field.kind() else {
+            continue;
+        };
         if field.is_list() || field.is_map() {
             continue;
         }
         let (field_name, path) = (json::rust_name(field.name()), json::rust_path(message, &target));
         writeln!(code, "    pub fn {field_name}(&self) -> &{path} {{")?;
-        writeln!(code, "        self.{field_name}.as_ref().unwrap_or_else(|| {path}::empty())\n    }}")?;
-        writeln!(code, "    pub fn {}_mut(&mut self) -> &mut {path} {{", field.name())?;
+        writeln!(
+            code,
+            "        self.{field_name}.as_ref().unwrap_or_else(|| {path}::empty())\n    }}"
+        )?;
+        writeln!(
+            code,
+            "    pub fn {}_mut(&mut self) -> &mut {path} {{",
+            field.name()
+        )?;
         writeln!(code, "        self.{field_name}.get_or_insert_default()\n    }}")?;
     }
     writeln!(code, "}}\n")

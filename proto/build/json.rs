@@ -1,11 +1,18 @@
 //! Emits `json::Fields` for a message: Kubernetes' JSON form of it, from the descriptor and its options.
 
-use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, Value};
 use heck::ToUpperCamelCase as _;
+use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, Value};
 use std::fmt::Write as _;
 
 /// Messages whose JSON form is one scalar; their serde impls are written by hand in `src/json/`.
-const SCALARS: &[&str] = &["Time", "MicroTime", "Quantity", "IntOrString", "FieldsV1", "Duration"];
+const SCALARS: &[&str] = &[
+    "Time",
+    "MicroTime",
+    "Quantity",
+    "IntOrString",
+    "FieldsV1",
+    "Duration",
+];
 
 pub fn message(code: &mut String, pool: &DescriptorPool, message: &MessageDescriptor) -> std::fmt::Result {
     let name = type_name(message);
@@ -13,7 +20,11 @@ pub fn message(code: &mut String, pool: &DescriptorPool, message: &MessageDescri
         return Ok(());
     }
     writeln!(code, "impl crate::json::Fields for {name} {{")?;
-    writeln!(code, "    const MESSAGE: &'static str = \"{}\";", message.full_name())?;
+    writeln!(
+        code,
+        "    const MESSAGE: &'static str = \"{}\";",
+        message.full_name()
+    )?;
     writeln!(
         code,
         "    fn write_fields<M: ::serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {{"
@@ -26,8 +37,7 @@ pub fn message(code: &mut String, pool: &DescriptorPool, message: &MessageDescri
     writeln!(code, "    fn read_field<'de, A: ::serde::de::MapAccess<'de>>(")?;
     writeln!(code, "        &mut self, key: &str, map: &mut A,")?;
     writeln!(code, "    ) -> Result<Option<u32>, A::Error> {{")?;
-    let (inline, plain): (Vec<_>, Vec<_>) =
-        message.fields().partition(|f| options(pool, f).inline);
+    let (inline, plain): (Vec<_>, Vec<_>) = message.fields().partition(|f| options(pool, f).inline);
     writeln!(code, "        match key {{")?;
     for field in plain {
         let rust = rust_name(field.name());
@@ -35,25 +45,49 @@ pub fn message(code: &mut String, pool: &DescriptorPool, message: &MessageDescri
             Shape::Bytes => "map.next_value::<crate::json::Base64>()?.0.into()".to_string(),
             Shape::BytesMap => "map.next_value::<crate::json::Base64Map>()?.0".to_string(),
             Shape::Message | Shape::OptionalScalar => "map.next_value()?".to_string(),
-            Shape::OptionalBytes => "map.next_value::<Option<crate::json::Base64>>()?.map(|b| b.0)".to_string(),
+            Shape::OptionalBytes => {
+                "map.next_value::<Option<crate::json::Base64>>()?.map(|b| b.0)".to_string()
+            }
             Shape::Map => "map.next_value::<crate::json::NullableMap<_>>()?.0".to_string(),
             Shape::Scalar | Shape::List => "map.next_value::<Option<_>>()?.unwrap_or_default()".to_string(),
         };
-        writeln!(code, "            \"{}\" => self.{rust} = {read},", field.json_name())?;
+        writeln!(
+            code,
+            "            \"{}\" => self.{rust} = {read},",
+            field.json_name()
+        )?;
     }
     writeln!(code, "            _ => {{")?;
     for field in inline {
         // An inline message comes into being with its first field.
         let rust = rust_name(field.name());
-        writeln!(code, "                let mut inner = self.{rust}.take().unwrap_or_default();")?;
+        writeln!(
+            code,
+            "                let mut inner = self.{rust}.take().unwrap_or_default();"
+        )?;
         writeln!(code, "                let known = inner.read_field(key, map)?;")?;
-        writeln!(code, "                if known.is_some() || inner != Default::default() {{ self.{rust} = Some(inner); }}")?;
-        writeln!(code, "                if let Some(number) = known {{ return Ok(Some({} + number)); }}", field.number() << 16)?;
+        writeln!(
+            code,
+            "                if known.is_some() || inner != Default::default() {{ self.{rust} = Some(inner); }}"
+        )?;
+        writeln!(
+            code,
+            "                if let Some(number) = known {{ return Ok(Some({} + number)); }}",
+            field.number() << 16
+        )?;
     }
-    writeln!(code, "                let _ = map;\n                return Ok(None);\n            }}\n        }}")?;
+    writeln!(
+        code,
+        "                let _ = map;\n                return Ok(None);\n            }}\n        }}"
+    )?;
     writeln!(code, "        Ok(Some(match key {{")?;
     for field in message.fields().filter(|f| !options(pool, f).inline) {
-        writeln!(code, "            \"{}\" => {},", field.json_name(), field.number())?;
+        writeln!(
+            code,
+            "            \"{}\" => {},",
+            field.json_name(),
+            field.number()
+        )?;
     }
     writeln!(code, "            _ => 0,\n        }}))\n    }}\n}}")?;
     writeln!(code, "crate::json::impl_serde!({name});\n")
@@ -62,7 +96,10 @@ pub fn message(code: &mut String, pool: &DescriptorPool, message: &MessageDescri
 fn write_field(code: &mut String, field: &FieldDescriptor, options: &Options) -> std::fmt::Result {
     let (rust, json) = (rust_name(field.name()), field.json_name());
     if options.inline {
-        return writeln!(code, "        if let Some(inner) = &self.{rust} {{ inner.write_fields(map)?; }}");
+        return writeln!(
+            code,
+            "        if let Some(inner) = &self.{rust} {{ inner.write_fields(map)?; }}"
+        );
     }
     let entry = |value: &str| format!("map.serialize_entry(\"{json}\", {value})?;");
     let line = match (shape(field), options.always) {
@@ -72,21 +109,33 @@ fn write_field(code: &mut String, field: &FieldDescriptor, options: &Options) ->
                 Kind::Message(target) => rust_path(field.parent_message(), &target),
                 _ => unreachable!("a message field's kind is a message"),
             };
-            entry(&format!("self.{rust}.as_ref().unwrap_or_else(|| {path}::empty())"))
+            entry(&format!(
+                "self.{rust}.as_ref().unwrap_or_else(|| {path}::empty())"
+            ))
         }
         (Shape::Message | Shape::OptionalScalar, _) => {
             format!("if let Some(value) = &self.{rust} {{ {} }}", entry("value"))
         }
         (Shape::OptionalBytes, _) => {
-            format!("if let Some(value) = &self.{rust} {{ {} }}", entry("&crate::json::Base64Ref(value)"))
+            format!(
+                "if let Some(value) = &self.{rust} {{ {} }}",
+                entry("&crate::json::Base64Ref(value)")
+            )
         }
         (Shape::Scalar, true) => entry(&format!("&self.{rust}")),
         (Shape::Scalar, false) => {
-            format!("if !crate::json::is_zero(&self.{rust}) {{ {} }}", entry(&format!("&self.{rust}")))
+            format!(
+                "if !crate::json::is_zero(&self.{rust}) {{ {} }}",
+                entry(&format!("&self.{rust}"))
+            )
         }
         (Shape::Bytes, always) => {
             let entry = entry(&format!("&crate::json::Base64Ref(&self.{rust})"));
-            if always { entry } else { format!("if !self.{rust}.is_empty() {{ {entry} }}") }
+            if always {
+                entry
+            } else {
+                format!("if !self.{rust}.is_empty() {{ {entry} }}")
+            }
         }
         (Shape::BytesMap, _) => {
             let entry = entry(&format!("&crate::json::Base64MapRef(&self.{rust})"));
@@ -99,7 +148,10 @@ fn write_field(code: &mut String, field: &FieldDescriptor, options: &Options) ->
             entry(&format!("&self.{rust}"))
         ),
         (Shape::List | Shape::Map, false) => {
-            format!("if !self.{rust}.is_empty() {{ {} }}", entry(&format!("&self.{rust}")))
+            format!(
+                "if !self.{rust}.is_empty() {{ {} }}",
+                entry(&format!("&self.{rust}"))
+            )
         }
     };
     writeln!(code, "        {line}")
@@ -119,7 +171,9 @@ enum Shape {
 fn shape(field: &FieldDescriptor) -> Shape {
     if field.is_map() {
         return match field.kind() {
-            Kind::Message(entry) if matches!(entry.map_entry_value_field().kind(), Kind::Bytes) => Shape::BytesMap,
+            Kind::Message(entry) if matches!(entry.map_entry_value_field().kind(), Kind::Bytes) => {
+                Shape::BytesMap
+            }
             _ => Shape::Map,
         };
     }
@@ -143,7 +197,9 @@ fn is_time(field: &FieldDescriptor) -> bool {
 
 fn in_declaration_order(message: &MessageDescriptor) -> Vec<FieldDescriptor> {
     let numbers = message.descriptor_proto().field.iter().filter_map(|f| f.number);
-    numbers.filter_map(|n| message.get_field(n.try_into().ok()?)).collect()
+    numbers
+        .filter_map(|n| message.get_field(n.try_into().ok()?))
+        .collect()
 }
 
 #[derive(Default)]
@@ -153,17 +209,35 @@ struct Options {
 }
 
 fn options(pool: &DescriptorPool, field: &FieldDescriptor) -> Options {
-    let Some(extension) = pool.get_extension_by_name("gantry.meta.v1.field") else { return Options::default() };
+    let Some(extension) = pool.get_extension_by_name("gantry.meta.v1.field") else {
+        return Options::default();
+    };
     let options = field.options();
-    let Value::Message(ref value) = *options.get_extension(&extension) else { return Options::default() };
-    let flag = |name| value.get_field_by_name(name).and_then(|v| v.as_bool()).unwrap_or(false);
-    Options { always: flag("always"), inline: flag("inline") }
+    let Value::Message(ref value) = *options.get_extension(&extension) else {
+        return Options::default();
+    };
+    let flag = |name| {
+        value
+            .get_field_by_name(name)
+            .and_then(|v| v.as_bool())
+            .unwrap_or(false)
+    };
+    Options {
+        always: flag("always"),
+        inline: flag("inline"),
+    }
 }
 
 /// The name that prost gives a field.
 pub fn rust_name(proto: &str) -> String {
-    const KEYWORDS: &[&str] = &["type", "continue", "default", "ref", "match", "in", "as", "use", "static"];
-    if KEYWORDS.contains(&proto) && proto != "default" { format!("r#{proto}") } else { proto.to_string() }
+    const KEYWORDS: &[&str] = &[
+        "type", "continue", "default", "ref", "match", "in", "as", "use", "static",
+    ];
+    if KEYWORDS.contains(&proto) && proto != "default" {
+        format!("r#{proto}")
+    } else {
+        proto.to_string()
+    }
 }
 
 /// The name that prost gives a message.
@@ -176,6 +250,13 @@ pub fn rust_path(from: &MessageDescriptor, target: &MessageDescriptor) -> String
     if from.package_name() == target.package_name() {
         type_name(target)
     } else {
-        format!("crate::{}::{}", target.package_name().trim_start_matches("gantry.").replace('.', "::"), type_name(target))
+        format!(
+            "crate::{}::{}",
+            target
+                .package_name()
+                .trim_start_matches("gantry.")
+                .replace('.', "::"),
+            type_name(target)
+        )
     }
 }

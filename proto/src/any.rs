@@ -19,7 +19,10 @@ pub const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
 impl Any {
     /// `message` is the full name, such as `gantry.core.v1.Pod`.
     pub fn new(message: &str, value: Bytes) -> Self {
-        Any { type_url: format!("{TYPE_URL_PREFIX}{message}"), value }
+        Any {
+            type_url: format!("{TYPE_URL_PREFIX}{message}"),
+            value,
+        }
     }
 
     /// The message's full name.

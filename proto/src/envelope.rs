@@ -29,7 +29,10 @@ pub enum Error {
 
 pub fn seal(kind: &KindInfo, raw: Bytes, trace_parent: &str) -> Bytes {
     let unknown = Unknown {
-        type_meta: Some(TypeMeta { api_version: kind.api_version(), kind: kind.kind.into() }),
+        type_meta: Some(TypeMeta {
+            api_version: kind.api_version(),
+            kind: kind.kind.into(),
+        }),
         raw,
         content_encoding: String::new(),
         content_type: String::new(),

@@ -22,7 +22,6 @@ package!(coordination, v1, "gantry.coordination.v1");
 package!(discovery, v1, "gantry.discovery.v1");
 package!(networking, v1, "gantry.networking.v1");
 
-
 /// Services and their own messages, which have no JSON form beyond protobuf's.
 macro_rules! service_package {
     ($group:ident, $version:ident, $package:literal) => {

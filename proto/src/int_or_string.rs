@@ -4,13 +4,21 @@ use crate::meta::v1::IntOrString;
 
 impl From<i32> for IntOrString {
     fn from(number: i32) -> Self {
-        IntOrString { r#type: 0, int_val: number, str_val: String::new() }
+        IntOrString {
+            r#type: 0,
+            int_val: number,
+            str_val: String::new(),
+        }
     }
 }
 
 impl From<String> for IntOrString {
     fn from(text: String) -> Self {
-        IntOrString { r#type: 1, int_val: 0, str_val: text }
+        IntOrString {
+            r#type: 1,
+            int_val: 0,
+            str_val: text,
+        }
     }
 }
 

@@ -29,7 +29,8 @@ pub trait Fields: Default + PartialEq {
 
     /// Reads the value of `key`. Returns a number that identifies the field, or `None`, with the value
     /// unread, where there is no such field.
-    fn read_field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<Option<u32>, A::Error>;
+    fn read_field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A)
+    -> Result<Option<u32>, A::Error>;
 }
 
 macro_rules! impl_serde {
@@ -76,14 +77,22 @@ impl<K: Kind> Serialize for Typed<'_, K> {
     }
 }
 
-pub(crate) fn serialize_fields<T: Fields, S: Serializer>(message: &T, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_fields<T: Fields, S: Serializer>(
+    message: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(None)?;
     message.write_fields(&mut map)?;
     map.end()
 }
 
-pub(crate) fn deserialize_fields<'de, T: Fields, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-    deserializer.deserialize_map(FieldsVisitor { typed: None, message: PhantomData })
+pub(crate) fn deserialize_fields<'de, T: Fields, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_map(FieldsVisitor {
+        typed: None,
+        message: PhantomData,
+    })
 }
 
 /// Reads an object; where `typed` is given, apiVersion and kind are fields of it too.
@@ -108,7 +117,9 @@ impl<'de, T: Fields> Visitor<'de> for FieldsVisitor<T> {
         let mut seen: Vec<u32> = Vec::new();
         while let Some(FieldName(key)) = map.next_key()? {
             let number = match (&*key, self.typed) {
-                ("apiVersion", Some(())) => map.next_value::<Option<String>>().map(|_| Some(API_VERSION_FIELD))?,
+                ("apiVersion", Some(())) => map
+                    .next_value::<Option<String>>()
+                    .map(|_| Some(API_VERSION_FIELD))?,
                 ("kind", Some(())) => map.next_value::<Option<String>>().map(|_| Some(KIND_FIELD))?,
                 (name, _) => message.read_field(name, &mut map)?,
             };
@@ -154,7 +165,11 @@ pub struct NullableMap<V>(pub BTreeMap<String, V>);
 impl<'de, V: DeserializeOwned + Default> Deserialize<'de> for NullableMap<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = Option::<BTreeMap<String, Option<V>>>::deserialize(deserializer)?.unwrap_or_default();
-        Ok(NullableMap(map.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect()))
+        Ok(NullableMap(
+            map.into_iter()
+                .map(|(key, value)| (key, value.unwrap_or_default()))
+                .collect(),
+        ))
     }
 }
 
@@ -166,7 +181,10 @@ impl<'de> Deserialize<'de> for Base64 {
         let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
         // Go's decoder skips line ends, which people leave in.
         let text: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-        STANDARD.decode(text).map(Base64).map_err(|e| de::Error::custom(format_args!("illegal base64 data: {e}")))
+        STANDARD
+            .decode(text)
+            .map(Base64)
+            .map_err(|e| de::Error::custom(format_args!("illegal base64 data: {e}")))
     }
 }
 
@@ -175,7 +193,9 @@ pub struct Base64Map(pub BTreeMap<String, Vec<u8>>);
 impl<'de> Deserialize<'de> for Base64Map {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = NullableMap::<Base64>::deserialize(deserializer)?.0;
-        Ok(Base64Map(map.into_iter().map(|(key, value)| (key, value.0)).collect()))
+        Ok(Base64Map(
+            map.into_iter().map(|(key, value)| (key, value.0)).collect(),
+        ))
     }
 }
 

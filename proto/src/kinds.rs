@@ -71,12 +71,20 @@ impl Subresource {
 impl KindInfo {
     /// Such as `apps/v1`, or `v1` for the core group.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// Such as `deployments.apps`, or `pods` for the core group: how messages name the resource.
     pub fn group_resource(&self) -> String {
-        if self.group.is_empty() { self.resource.to_string() } else { format!("{}.{}", self.resource, self.group) }
+        if self.group.is_empty() {
+            self.resource.to_string()
+        } else {
+            format!("{}.{}", self.resource, self.group)
+        }
     }
 
     /// The store key of an object.
@@ -92,17 +100,24 @@ impl KindInfo {
     pub fn of_resource(name: &str) -> Option<&'static KindInfo> {
         KINDS.iter().copied().find(|info| {
             name == info.resource
-                || name.strip_prefix(info.resource).and_then(|rest| rest.strip_prefix('.')).is_some_and(|rest| {
-                    rest == info.group && !rest.is_empty()
-                        || rest.strip_prefix(info.version).and_then(|r| r.strip_prefix('.')) == Some(info.group)
-                        || info.group.is_empty() && rest == info.version
-                })
+                || name
+                    .strip_prefix(info.resource)
+                    .and_then(|rest| rest.strip_prefix('.'))
+                    .is_some_and(|rest| {
+                        rest == info.group && !rest.is_empty()
+                            || rest.strip_prefix(info.version).and_then(|r| r.strip_prefix('.'))
+                                == Some(info.group)
+                            || info.group.is_empty() && rest == info.version
+                    })
         })
     }
 
     /// The kind of an object with this apiVersion and kind.
     pub fn of_object(api_version: &str, kind: &str) -> Option<&'static KindInfo> {
-        KINDS.iter().copied().find(|info| info.kind == kind && info.api_version() == api_version)
+        KINDS
+            .iter()
+            .copied()
+            .find(|info| info.kind == kind && info.api_version() == api_version)
     }
 
     /// The kind whose message has this full name.
@@ -124,7 +139,10 @@ pub struct Key {
 
 impl Key {
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Key { namespace: namespace.into(), name: name.into() }
+        Key {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// Of a kind without namespaces.

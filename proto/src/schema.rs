@@ -34,17 +34,32 @@ pub struct FieldOptions {
 pub fn field_options(field: &FieldDescriptor) -> FieldOptions {
     static EXTENSION: LazyLock<Option<prost_reflect::ExtensionDescriptor>> =
         LazyLock::new(|| pool().get_extension_by_name("gantry.meta.v1.field"));
-    let Some(extension) = EXTENSION.as_ref() else { return FieldOptions::default() };
+    let Some(extension) = EXTENSION.as_ref() else {
+        return FieldOptions::default();
+    };
     let options = field.options();
-    let Value::Message(ref message) = *options.get_extension(extension) else { return FieldOptions::default() };
-    let flag = |name| message.get_field_by_name(name).and_then(|v| v.as_bool()).unwrap_or(false);
+    let Value::Message(ref message) = *options.get_extension(extension) else {
+        return FieldOptions::default();
+    };
+    let flag = |name| {
+        message
+            .get_field_by_name(name)
+            .and_then(|v| v.as_bool())
+            .unwrap_or(false)
+    };
     let text = |name| {
-        message.get_field_by_name(name).and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default()
+        message
+            .get_field_by_name(name)
+            .and_then(|v| v.as_str().map(str::to_string))
+            .unwrap_or_default()
     };
     let list = |name| {
         let value = message.get_field_by_name(name);
         let texts = value.as_ref().and_then(|v| v.as_list()).unwrap_or_default();
-        texts.iter().filter_map(|v| v.as_str().map(str::to_string)).collect()
+        texts
+            .iter()
+            .filter_map(|v| v.as_str().map(str::to_string))
+            .collect()
     };
     FieldOptions {
         always: flag("always"),

@@ -30,22 +30,62 @@ pub enum Reason {
 impl Reason {
     const ALL: &'static [(Reason, &'static str, i32, tonic::Code)] = &[
         (Reason::Unknown, "", 500, tonic::Code::Unknown),
-        (Reason::Unauthorized, "Unauthorized", 401, tonic::Code::Unauthenticated),
+        (
+            Reason::Unauthorized,
+            "Unauthorized",
+            401,
+            tonic::Code::Unauthenticated,
+        ),
         (Reason::Forbidden, "Forbidden", 403, tonic::Code::PermissionDenied),
         (Reason::NotFound, "NotFound", 404, tonic::Code::NotFound),
-        (Reason::AlreadyExists, "AlreadyExists", 409, tonic::Code::AlreadyExists),
+        (
+            Reason::AlreadyExists,
+            "AlreadyExists",
+            409,
+            tonic::Code::AlreadyExists,
+        ),
         (Reason::Conflict, "Conflict", 409, tonic::Code::Aborted),
         (Reason::Gone, "Gone", 410, tonic::Code::OutOfRange),
         (Reason::Invalid, "Invalid", 422, tonic::Code::InvalidArgument),
-        (Reason::ServerTimeout, "ServerTimeout", 500, tonic::Code::DeadlineExceeded),
+        (
+            Reason::ServerTimeout,
+            "ServerTimeout",
+            500,
+            tonic::Code::DeadlineExceeded,
+        ),
         (Reason::Timeout, "Timeout", 504, tonic::Code::DeadlineExceeded),
-        (Reason::TooManyRequests, "TooManyRequests", 429, tonic::Code::ResourceExhausted),
-        (Reason::BadRequest, "BadRequest", 400, tonic::Code::InvalidArgument),
-        (Reason::MethodNotAllowed, "MethodNotAllowed", 405, tonic::Code::Unimplemented),
-        (Reason::RequestEntityTooLarge, "RequestEntityTooLarge", 413, tonic::Code::ResourceExhausted),
+        (
+            Reason::TooManyRequests,
+            "TooManyRequests",
+            429,
+            tonic::Code::ResourceExhausted,
+        ),
+        (
+            Reason::BadRequest,
+            "BadRequest",
+            400,
+            tonic::Code::InvalidArgument,
+        ),
+        (
+            Reason::MethodNotAllowed,
+            "MethodNotAllowed",
+            405,
+            tonic::Code::Unimplemented,
+        ),
+        (
+            Reason::RequestEntityTooLarge,
+            "RequestEntityTooLarge",
+            413,
+            tonic::Code::ResourceExhausted,
+        ),
         (Reason::InternalError, "InternalError", 500, tonic::Code::Internal),
         (Reason::Expired, "Expired", 410, tonic::Code::OutOfRange),
-        (Reason::ServiceUnavailable, "ServiceUnavailable", 503, tonic::Code::Unavailable),
+        (
+            Reason::ServiceUnavailable,
+            "ServiceUnavailable",
+            503,
+            tonic::Code::Unavailable,
+        ),
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -53,7 +93,10 @@ impl Reason {
     }
 
     pub fn parse(text: &str) -> Reason {
-        Self::ALL.iter().find(|row| row.1 == text).map_or(Reason::Unknown, |row| row.0)
+        Self::ALL
+            .iter()
+            .find(|row| row.1 == text)
+            .map_or(Reason::Unknown, |row| row.0)
     }
 
     /// The HTTP status code.
@@ -66,7 +109,10 @@ impl Reason {
     }
 
     fn row(self) -> &'static (Reason, &'static str, i32, tonic::Code) {
-        Self::ALL.iter().find(|row| row.0 == self).unwrap_or(&Self::ALL[0])
+        Self::ALL
+            .iter()
+            .find(|row| row.0 == self)
+            .unwrap_or(&Self::ALL[0])
     }
 }
 
@@ -96,7 +142,10 @@ impl Status {
     }
 
     pub fn conflict(kind: &KindInfo, name: &str, why: &str) -> Status {
-        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.group_resource());
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {why}",
+            kind.group_resource()
+        );
         Status::failure(Reason::Conflict, message).about_resource(kind, name)
     }
 
@@ -110,7 +159,10 @@ impl Status {
 
     /// All that is wrong with an object at once.
     pub fn invalid(kind: &KindInfo, name: &str, causes: Vec<StatusCause>) -> Status {
-        let texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let texts: Vec<String> = causes
+            .iter()
+            .map(|c| format!("{}: {}", c.field, c.message))
+            .collect();
         let all = match &texts[..] {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -159,6 +211,9 @@ pub fn of_grpc(error: &tonic::Status) -> Status {
     {
         return status;
     }
-    let reason = Reason::ALL.iter().find(|row| row.3 == error.code()).map_or(Reason::Unknown, |row| row.0);
+    let reason = Reason::ALL
+        .iter()
+        .find(|row| row.3 == error.code())
+        .map_or(Reason::Unknown, |row| row.0);
     Status::failure(reason, error.message())
 }

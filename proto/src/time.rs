@@ -18,7 +18,11 @@ macro_rules! conversions {
             /// A time before 1970 reads as 1970.
             pub fn to_system(&self) -> SystemTime {
                 let seconds = u64::try_from(self.seconds).unwrap_or(0);
-                UNIX_EPOCH + Duration::new(seconds, u32::try_from(self.nanos).unwrap_or(0).min(999_999_999))
+                UNIX_EPOCH
+                    + Duration::new(
+                        seconds,
+                        u32::try_from(self.nanos).unwrap_or(0).min(999_999_999),
+                    )
             }
 
             /// How long ago it was at `now`; zero when it lies in the future.

@@ -31,7 +31,9 @@ fn unknown_and_duplicate_fields_are_named_by_their_paths() {
             "duplicate field \"spec.replicas\"",
         ]
     );
-    let error = json::decode::<apps::v1::Deployment>(br#"{"spec":{"template":{"spec":{"containers":[{"ports":[{"containerPort":"80"}]}]}}}}"#);
+    let error = json::decode::<apps::v1::Deployment>(
+        br#"{"spec":{"template":{"spec":{"containers":[{"ports":[{"containerPort":"80"}]}]}}}}"#,
+    );
     assert_eq!(
         error.err().unwrap().to_string(),
         "spec.template.spec.containers[0].ports[0].containerPort: invalid type: string \"80\", expected i32"

@@ -52,7 +52,10 @@ pub fn decode_value<K: Kind>(value: &serde_json::Value) -> Result<Decoded<K>, De
 
 impl DecodeError {
     fn syntax(error: serde_json::Error) -> Self {
-        DecodeError { path: String::new(), message: error.to_string() }
+        DecodeError {
+            path: String::new(),
+            message: error.to_string(),
+        }
     }
 }
 
@@ -80,11 +83,17 @@ where
     let mut track = serde_path_to_error::Track::new();
     let mut on_unknown = |path: Path| complaints.push(format!("unknown field \"{}\"", text(&path)));
     let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
-    let visitor = FieldsVisitor { typed: Some(()), message: PhantomData };
+    let visitor = FieldsVisitor {
+        typed: Some(()),
+        message: PhantomData,
+    };
     let result = serde_ignored::Deserializer::new(tracked, &mut on_unknown).deserialize_map(visitor);
     match result {
         Ok(object) => Ok((object, complaints)),
-        Err(error) => Err(DecodeError { path: track.path().to_string(), message: error.to_string() }),
+        Err(error) => Err(DecodeError {
+            path: track.path().to_string(),
+            message: error.to_string(),
+        }),
     }
 }
 
@@ -111,6 +120,8 @@ fn text(path: &Path) -> String {
             parent if parent.is_empty() => key.clone(),
             parent => format!("{parent}.{key}"),
         },
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => text(parent),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            text(parent)
+        }
     }
 }

@@ -19,7 +19,9 @@ impl<'de> Deserialize<'de> for IntOrString {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match deserializer.deserialize_any(ScalarVisitor("an integer or a string"))? {
             Scalar::Null => Ok(IntOrString::default()),
-            Scalar::Int(number) => i32::try_from(number).map(IntOrString::from).map_err(de::Error::custom),
+            Scalar::Int(number) => i32::try_from(number)
+                .map(IntOrString::from)
+                .map_err(de::Error::custom),
             Scalar::Text(text) => Ok(IntOrString::from(text)),
             Scalar::Float(_) => Err(de::Error::custom("expected an integer or a string")),
         }
@@ -87,9 +89,14 @@ macro_rules! time {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
                 let time: jiff::Timestamp = text.parse().map_err(|_| {
-                    de::Error::custom(format_args!("cannot parse \"{text}\" as a time in RFC 3339 form"))
+                    de::Error::custom(format_args!(
+                        "cannot parse \"{text}\" as a time in RFC 3339 form"
+                    ))
                 })?;
-                Ok($type { seconds: time.as_second(), nanos: time.subsec_nanosecond() })
+                Ok($type {
+                    seconds: time.as_second(),
+                    nanos: time.subsec_nanosecond(),
+                })
             }
         }
     };
@@ -111,7 +118,9 @@ impl Serialize for FieldsV1 {
 impl<'de> Deserialize<'de> for FieldsV1 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
-        serde_json::to_vec(&value).map(|raw| FieldsV1 { raw }).map_err(de::Error::custom)
+        serde_json::to_vec(&value)
+            .map(|raw| FieldsV1 { raw })
+            .map_err(de::Error::custom)
     }
 }
 
@@ -126,6 +135,8 @@ impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let span: jiff::SignedDuration = text.parse().map_err(de::Error::custom)?;
-        i64::try_from(span.as_nanos()).map(|duration| Duration { duration }).map_err(de::Error::custom)
+        i64::try_from(span.as_nanos())
+            .map(|duration| Duration { duration })
+            .map_err(de::Error::custom)
     }
 }

@@ -6,7 +6,13 @@ use serde_json::{Map, Number, Value};
 
 /// A Struct's numbers are doubles; those that are whole become integers, as JSON text would have them.
 pub fn struct_to_value(object: Struct) -> Value {
-    Value::Object(object.fields.into_iter().map(|(key, value)| (key, to_json(value))).collect())
+    Value::Object(
+        object
+            .fields
+            .into_iter()
+            .map(|(key, value)| (key, to_json(value)))
+            .collect(),
+    )
 }
 
 /// A value that is not an object gives an empty Struct.
@@ -35,7 +41,12 @@ fn to_json(value: prost_types::Value) -> Value {
 }
 
 fn from_map(map: Map<String, Value>) -> Struct {
-    Struct { fields: map.into_iter().map(|(key, value)| (key, from_json(value))).collect() }
+    Struct {
+        fields: map
+            .into_iter()
+            .map(|(key, value)| (key, from_json(value)))
+            .collect(),
+    }
 }
 
 fn from_json(value: Value) -> prost_types::Value {
@@ -44,7 +55,9 @@ fn from_json(value: Value) -> prost_types::Value {
         Value::Bool(flag) => Kind::BoolValue(flag),
         Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         Value::String(text) => Kind::StringValue(text),
-        Value::Array(list) => Kind::ListValue(ListValue { values: list.into_iter().map(from_json).collect() }),
+        Value::Array(list) => Kind::ListValue(ListValue {
+            values: list.into_iter().map(from_json).collect(),
+        }),
         Value::Object(map) => Kind::StructValue(from_map(map)),
     };
     prost_types::Value { kind: Some(kind) }
