@@ -1,0 +1,114 @@
+//! What follows a decision: the binding, or the pod's condition that says why there is none.
+
+use gantry_client::{Client, Entry, Error, EventType, PatchType, Recorder};
+use gantry_proto::core::v1::{Binding, ObjectReference, Pod};
+use gantry_proto::meta::v1::{ObjectMeta, Time};
+use gantry_proto::{Key, Kind as _};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Reads that find out whether a binding whose reply was lost has happened, and the pause between them.
+/// Together with the calls' own time limits they outlast an apiserver's restart.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How a binding ended.
+pub enum Outcome {
+    Bound {
+        key: Key,
+    },
+    /// The pod is not bound to the node that was chosen, or nobody can tell.
+    Failed {
+        key: Key,
+        uid: String,
+    },
+}
+
+pub async fn bind(client: Client, recorder: Recorder, pod: Arc<Entry<Pod>>, node: Arc<str>) -> Outcome {
+    let (key, uid) = (pod.key(), pod.metadata().uid.clone());
+    let binding = Binding {
+        metadata: Some(ObjectMeta {
+            name: key.name.clone(),
+            namespace: key.namespace.clone(),
+            uid: uid.clone(),
+            ..ObjectMeta::default()
+        }),
+        target: Some(ObjectReference {
+            kind: "Node".into(),
+            name: node.to_string(),
+            ..ObjectReference::default()
+        }),
+    };
+    let error = match client.bind(&binding).await {
+        Ok(()) => None,
+        Err(Error::Ambiguous(_)) if is_bound(&client, &key, &uid, &node).await => None,
+        Err(error) => Some(error),
+    };
+    match error {
+        None => {
+            let message = format!("Successfully assigned {key} to {node}");
+            recorder.about(&pod.object, EventType::Normal, "Scheduled", message);
+            Outcome::Bound { key }
+        }
+        Some(error) => {
+            if !error.is_not_found() && !error.is_conflict() {
+                tracing::warn!(pod = %key, %node, %error, "the pod was not bound");
+            }
+            Outcome::Failed { key, uid }
+        }
+    }
+}
+
+async fn is_bound(client: &Client, key: &Key, uid: &str, node: &str) -> bool {
+    for _ in 0..LOOKS {
+        match client.get::<Pod>(key).await {
+            Ok(pod) => return pod.metadata().uid == uid && pod.spec().node_name == node,
+            Err(error) if error.is_not_found() => return false,
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    false
+}
+
+/// Writes the condition that says why the pod is pending, unless it is there already.
+pub async fn report_unschedulable(client: Client, pod: Arc<Entry<Pod>>, message: String) {
+    let present = pod
+        .status()
+        .conditions
+        .iter()
+        .find(|condition| condition.r#type == "PodScheduled");
+    if present.is_some_and(|c| c.status == "False" && c.message == message) {
+        return;
+    }
+    let since = match present.filter(|c| c.status == "False") {
+        Some(condition) => condition.last_transition_time.unwrap_or_default(),
+        None => Time::from_system(now()),
+    };
+    let condition = json!({
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+        "lastTransitionTime": since,
+    });
+    let patch = json!({
+        "metadata": {"uid": pod.metadata().uid},
+        "status": {"conditions": [condition]},
+    });
+    let written = client
+        .patch::<Pod>(&pod.key(), Some("status"), PatchType::StrategicMerge, &patch)
+        .await;
+    if let Err(error) = written
+        && !error.is_not_found()
+        && !error.is_conflict()
+    {
+        tracing::warn!(pod = %pod.key(), %error, "the pod's condition was not written");
+    }
+}
+
+/// Conditions carry people's time; nothing is decided by it.
+#[allow(clippy::disallowed_methods)]
+fn now() -> SystemTime {
+    SystemTime::now()
+}

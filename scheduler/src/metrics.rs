@@ -1,0 +1,92 @@
+//! kube-scheduler's metric names, so that its dashboards work.
+
+use gantry_telemetry::metrics::Registry;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use std::time::Instant;
+
+#[derive(Clone)]
+pub struct Metrics {
+    attempts: Family<ResultLabel, Counter>,
+    durations: Family<ResultLabel, Histogram>,
+    pending: Family<QueueLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabel {
+    queue: &'static str,
+}
+
+impl Metrics {
+    pub fn register(registry: &Registry) -> Metrics {
+        let metrics = Metrics {
+            attempts: Family::default(),
+            // 10 us to 10 s.
+            durations: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.000_01, 2.0, 21))
+            }),
+            pending: Family::default(),
+        };
+        registry.register(
+            "scheduler_schedule_attempts",
+            "Attempts to schedule pods, by result",
+            metrics.attempts.clone(),
+        );
+        registry.register(
+            "scheduler_scheduling_attempt_duration_seconds",
+            "Time that a decision takes",
+            metrics.durations.clone(),
+        );
+        registry.register(
+            "scheduler_pending_pods",
+            "Pods that wait, by queue",
+            metrics.pending.clone(),
+        );
+        metrics
+    }
+
+    /// Starts the clock of one decision.
+    #[allow(clippy::disallowed_methods)]
+    pub fn attempt(&self) -> Attempt {
+        Attempt {
+            metrics: self.clone(),
+            start: Instant::now(),
+        }
+    }
+
+    pub fn set_depths(&self, (active, backoff, unschedulable): (usize, usize, usize)) {
+        for (queue, depth) in [
+            ("active", active),
+            ("backoff", backoff),
+            ("unschedulable", unschedulable),
+        ] {
+            self.pending
+                .get_or_create(&QueueLabel { queue })
+                .set(i64::try_from(depth).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+pub struct Attempt {
+    metrics: Metrics,
+    start: Instant,
+}
+
+impl Attempt {
+    pub fn observe(self, result: &'static str) {
+        let label = ResultLabel { result };
+        self.metrics.attempts.get_or_create(&label).inc();
+        self.metrics
+            .durations
+            .get_or_create(&label)
+            .observe(self.start.elapsed().as_secs_f64());
+    }
+}

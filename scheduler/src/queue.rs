@@ -1,0 +1,235 @@
+//! Pods that wait for a decision.
+//!
+//! ```text
+//!          add                  pop
+//! (new) ---------> active ---------------> being decided --- bound
+//!                   ^  ^                        |
+//!      backoff over |  | woken, backoff over    | park
+//!                   |  |                        v
+//!                 backoff <---- woken ---- unschedulable
+//! ```
+
+use gantry_proto::Key;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+/// How long a pod that could not be placed waits at least before it is tried again; doubled with each
+/// failure in a row up to the longest. kube-scheduler's defaults.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LAST_BACKOFF: Duration = Duration::from_secs(10);
+/// A pod is tried again after this long even if nothing that could help was seen.
+const LONGEST_PARK: Duration = Duration::from_secs(300);
+
+/// The pods that wait, by what they wait for. Time is an argument.
+#[derive(Default)]
+pub struct Queue {
+    /// Highest priority first, then the longest waiting.
+    active: BTreeSet<(Reverse<i32>, u64, Key)>,
+    pods: HashMap<Key, Waiting>,
+    next_number: u64,
+}
+
+struct Waiting {
+    priority: i32,
+    number: u64,
+    failures: u32,
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Active,
+    Backoff {
+        until: Instant,
+    },
+    Unschedulable {
+        backoff_until: Instant,
+        since: Instant,
+    },
+    /// Popped, and neither parked nor removed yet.
+    Deciding {
+        woken: bool,
+    },
+}
+
+impl Queue {
+    /// A pod appeared or changed in a way that may help.
+    pub fn add(&mut self, key: &Key, priority: i32) {
+        match self.pods.get_mut(key) {
+            None => {
+                let number = self.next_number;
+                self.next_number += 1;
+                self.pods.insert(
+                    key.clone(),
+                    Waiting {
+                        priority,
+                        number,
+                        failures: 0,
+                        place: Place::Active,
+                    },
+                );
+                self.active.insert((Reverse(priority), number, key.clone()));
+            }
+            Some(waiting) => {
+                if let Place::Deciding { woken } = &mut waiting.place {
+                    *woken = true;
+                } else if let Place::Unschedulable { backoff_until, .. } = waiting.place {
+                    waiting.place = Place::Backoff { until: backoff_until };
+                }
+            }
+        }
+    }
+
+    /// A pod needs no decision any more.
+    pub fn remove(&mut self, key: &Key) {
+        if let Some(waiting) = self.pods.remove(key) {
+            self.active
+                .remove(&(Reverse(waiting.priority), waiting.number, key.clone()));
+        }
+    }
+
+    /// The pod to decide about now.
+    pub fn pop(&mut self, now: Instant) -> Option<Key> {
+        self.promote(now);
+        let (_, _, key) = self.active.pop_first()?;
+        if let Some(waiting) = self.pods.get_mut(&key) {
+            waiting.place = Place::Deciding { woken: false };
+        }
+        Some(key)
+    }
+
+    /// The pod that was popped fits nowhere, or its binding failed.
+    pub fn park(&mut self, key: &Key, now: Instant) {
+        let Some(waiting) = self.pods.get_mut(key) else {
+            return;
+        };
+        waiting.failures += 1;
+        let until = now + backoff(waiting.failures);
+        let woken = matches!(waiting.place, Place::Deciding { woken: true });
+        waiting.place = match woken {
+            true => Place::Backoff { until },
+            false => Place::Unschedulable {
+                backoff_until: until,
+                since: now,
+            },
+        };
+    }
+
+    /// Something changed that may let parked pods fit.
+    pub fn wake_all(&mut self) {
+        for waiting in self.pods.values_mut() {
+            match &mut waiting.place {
+                Place::Unschedulable { backoff_until, .. } => {
+                    waiting.place = Place::Backoff {
+                        until: *backoff_until,
+                    }
+                }
+                Place::Deciding { woken } => *woken = true,
+                Place::Active | Place::Backoff { .. } => {}
+            }
+        }
+    }
+
+    /// When there will be something to pop without anything happening.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.pods.values().filter_map(|waiting| waiting.place.due()).min()
+    }
+
+    /// How many pods wait where: active, backoff, unschedulable.
+    pub fn depths(&self) -> (usize, usize, usize) {
+        let count = |of: fn(&Place) -> bool| self.pods.values().filter(|waiting| of(&waiting.place)).count();
+        (
+            count(|place| matches!(place, Place::Active | Place::Deciding { .. })),
+            count(|place| matches!(place, Place::Backoff { .. })),
+            count(|place| matches!(place, Place::Unschedulable { .. })),
+        )
+    }
+
+    fn promote(&mut self, now: Instant) {
+        for (key, waiting) in &mut self.pods {
+            if waiting.place.due().is_some_and(|due| due <= now) {
+                waiting.place = Place::Active;
+                self.active
+                    .insert((Reverse(waiting.priority), waiting.number, key.clone()));
+            }
+        }
+    }
+}
+
+impl Place {
+    fn due(&self) -> Option<Instant> {
+        match self {
+            Place::Backoff { until } => Some(*until),
+            Place::Unschedulable { since, .. } => Some(*since + LONGEST_PARK),
+            Place::Active | Place::Deciding { .. } => None,
+        }
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    FIRST_BACKOFF
+        .saturating_mul(1 << failures.saturating_sub(1).min(8))
+        .min(LAST_BACKOFF)
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::new("default", name)
+    }
+
+    #[test]
+    fn higher_priority_first_then_in_order_of_arrival() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for (name, priority) in [("a", 0), ("b", 0), ("c", 5)] {
+            queue.add(&key(name), priority);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop(now))
+            .map(|key| key.name)
+            .collect();
+        assert_eq!(order, ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn a_parked_pod_comes_back_when_woken_and_its_backoff_is_over() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(&key("a"), 0);
+        assert!(queue.pop(now).is_some());
+        queue.park(&key("a"), now);
+        assert_eq!(queue.pop(now + LAST_BACKOFF), None, "nothing woke it");
+        queue.wake_all();
+        assert_eq!(queue.pop(now), None, "it must back off first");
+        assert_eq!(queue.next_due(), Some(now + FIRST_BACKOFF));
+        assert_eq!(queue.pop(now + FIRST_BACKOFF), Some(key("a")));
+    }
+
+    #[test]
+    fn what_happens_during_a_decision_is_not_missed() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(&key("a"), 0);
+        queue.pop(now);
+        queue.wake_all();
+        queue.park(&key("a"), now);
+        assert_eq!(queue.pop(now + FIRST_BACKOFF), Some(key("a")));
+    }
+
+    #[test]
+    fn a_pod_that_nothing_woke_is_tried_again_all_the_same() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(&key("a"), 0);
+        queue.pop(now);
+        queue.park(&key("a"), now);
+        assert_eq!(queue.pop(now + LONGEST_PARK), Some(key("a")));
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_the_longest() {
+        for (failures, seconds) in [(1, 1), (2, 2), (4, 8), (5, 10), (99, 10)] {
+            assert_eq!(backoff(failures).as_secs(), seconds);
+        }
+    }
+}

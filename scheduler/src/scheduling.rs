@@ -1,0 +1,278 @@
+//! The one task that owns the model and the queue. Caches wake it with keys; it reads them, decides, and
+//! hands each binding and each report to a task of its own.
+
+use crate::binding::{self, Outcome};
+use crate::decision::{Decision, Profile, schedule};
+use crate::explain::Questions;
+use crate::metrics::Metrics;
+use crate::model::Model;
+use crate::queue::Queue;
+use crate::snapshot::{Snapshot, has_ended};
+use gantry_client::{Cache, Client, Entry, EventType, Recorder};
+use gantry_proto::Key;
+use gantry_proto::core::v1::{Node, Pod};
+use gantry_telemetry::trace;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info_span};
+
+/// Bindings under way at once. Each is one write; more only queue up in the apiserver.
+const BINDINGS: usize = 32;
+/// Outcomes of bindings that wait to be taken in: one for each binding under way.
+const OUTCOMES: usize = BINDINGS;
+/// Decisions in a row before woken keys are looked at again, so that a long queue does not decide on an old
+/// picture.
+const DECISIONS_IN_A_ROW: usize = 64;
+
+pub struct Scheduling {
+    client: Client,
+    recorder: Recorder,
+    profile: Profile,
+    metrics: Metrics,
+    pods: Cache<Pod>,
+    nodes: Cache<Node>,
+    woken: Arc<Woken>,
+    snapshot: watch::Sender<Snapshot>,
+    model: Model,
+    queue: Queue,
+    bindings: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+/// Keys that caches reported since the last look. Bounded by the number of objects.
+#[derive(Default)]
+struct Woken {
+    pods: Mutex<BTreeSet<Key>>,
+    nodes: Mutex<BTreeSet<Key>>,
+    notify: Notify,
+}
+
+impl Woken {
+    fn add(&self, to: &Mutex<BTreeSet<Key>>, key: Key) {
+        to.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.notify.notify_one();
+    }
+
+    fn take(&self, from: &Mutex<BTreeSet<Key>>) -> BTreeSet<Key> {
+        std::mem::take(&mut *from.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Scheduling {
+    pub fn new(
+        client: Client,
+        recorder: Recorder,
+        profile: Profile,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+    ) -> (Scheduling, Questions) {
+        let woken = Arc::new(Woken::default());
+        let pods = Cache::<Pod>::builder(client.clone())
+            .on_change({
+                let woken = woken.clone();
+                move |change| woken.add(&woken.pods, change.key.clone())
+            })
+            .spawn(shutdown.clone());
+        let nodes = Cache::<Node>::builder(client.clone())
+            .on_change({
+                let woken = woken.clone();
+                move |change| woken.add(&woken.nodes, change.key.clone())
+            })
+            .spawn(shutdown.clone());
+        let (snapshot, seen) = watch::channel(Snapshot::new());
+        let questions = Questions::new(pods.clone(), nodes.clone(), seen, profile.clone());
+        let scheduling = Scheduling {
+            client,
+            recorder,
+            profile,
+            metrics,
+            pods,
+            nodes,
+            woken,
+            snapshot,
+            model: Model::default(),
+            queue: Queue::default(),
+            bindings: Arc::new(Semaphore::new(BINDINGS)),
+            shutdown,
+        };
+        (scheduling, questions)
+    }
+
+    pub async fn run(mut self) {
+        let shutdown = self.shutdown.clone();
+        let _ = shutdown.run_until_cancelled(self.decide_forever()).await;
+    }
+
+    async fn decide_forever(&mut self) {
+        self.nodes.synced().await;
+        self.pods.synced().await;
+        let (outcomes, mut finished) = mpsc::channel(OUTCOMES);
+        loop {
+            self.take_in_changes();
+            let more = self.decide(&outcomes).await;
+            self.snapshot.send_replace(self.model.nodes().clone());
+            self.metrics.set_depths(self.queue.depths());
+            if more {
+                // Outcomes are taken in between: they hold the permits that decisions wait for.
+                while let Ok(outcome) = finished.try_recv() {
+                    self.take_in_outcome(outcome);
+                }
+                continue;
+            }
+            let due = self.queue.next_due().map(tokio::time::Instant::from_std);
+            tokio::select! {
+                () = self.woken.notify.notified() => {}
+                () = async { match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }} => {}
+                Some(outcome) = finished.recv() => self.take_in_outcome(outcome),
+            }
+        }
+    }
+
+    fn take_in_changes(&mut self) {
+        let mut may_help = false;
+        for key in self.woken.take(&self.woken.nodes) {
+            match self.nodes.get(&key) {
+                Some(node) => {
+                    let before = self.model.nodes().get(key.name.as_str()).cloned();
+                    self.model.set_node(&node.object);
+                    let after = self.model.nodes().get(key.name.as_str());
+                    // A heartbeat changes nothing that a decision depends on.
+                    may_help |= match (&before, after) {
+                        (Some(before), Some(after)) => {
+                            !before.exists
+                                || before.allocatable != after.allocatable
+                                || before.labels != after.labels
+                                || before.taints != after.taints
+                                || before.unschedulable != after.unschedulable
+                        }
+                        _ => true,
+                    };
+                }
+                None => self.model.remove_node(&key.name),
+            }
+        }
+        for key in self.woken.take(&self.woken.pods) {
+            let pod = self.pods.get(&key);
+            may_help |= self
+                .model
+                .observe(&key, pod.as_deref().map(|entry| &entry.object));
+            match pod.filter(|pod| self.needs_decision(pod)) {
+                Some(pod) if !self.model.is_assumed(&key, &pod.metadata().uid) => {
+                    self.queue.add(&key, pod.spec().priority.unwrap_or(0));
+                }
+                Some(_) => {}
+                None => self.queue.remove(&key),
+            }
+        }
+        if may_help {
+            self.queue.wake_all();
+        }
+    }
+
+    fn needs_decision(&self, pod: &Pod) -> bool {
+        pod.spec().node_name.is_empty()
+            && pod.spec().scheduler_name == self.profile.scheduler_name
+            && pod.metadata().deletion_timestamp.is_none()
+            && !has_ended(pod)
+    }
+
+    /// Decides about pods while there are any, up to a number. Returns true when there may be more.
+    async fn decide(&mut self, outcomes: &mpsc::Sender<Outcome>) -> bool {
+        for _ in 0..DECISIONS_IN_A_ROW {
+            // A decision is only worth making when its binding can start.
+            let Ok(permit) = self.bindings.clone().try_acquire_owned() else {
+                return false;
+            };
+            let Some(key) = self.queue.pop(now()) else {
+                return false;
+            };
+            let Some(pod) = self.pods.get(&key).filter(|pod| self.needs_decision(pod)) else {
+                self.queue.remove(&key);
+                continue;
+            };
+            let span = self.span(&key, &pod);
+            let timer = self.metrics.attempt();
+            let decision =
+                span.in_scope(|| schedule(&pod.object, self.model.nodes(), &self.profile, rand::random()));
+            match decision {
+                Decision::Bind { node } => {
+                    timer.observe("scheduled");
+                    self.model.assume(&key, &pod.object, node.clone());
+                    let bind = binding::bind(self.client.clone(), self.recorder.clone(), pod, node);
+                    let outcomes = outcomes.clone();
+                    tokio::spawn(
+                        async move {
+                            let outcome = bind.await;
+                            drop(permit);
+                            let _ = outcomes.send(outcome).await;
+                        }
+                        .instrument(span),
+                    );
+                }
+                Decision::Unschedulable(why) => {
+                    timer.observe("unschedulable");
+                    let message = why.message();
+                    tracing::info!(pod = %key, %message, "the pod fits no node");
+                    self.recorder.about(
+                        &pod.object,
+                        EventType::Warning,
+                        "FailedScheduling",
+                        message.clone(),
+                    );
+                    self.queue.park(&key, now());
+                    let report = binding::report_unschedulable(self.client.clone(), pod, message);
+                    tokio::spawn(
+                        async move {
+                            report.await;
+                            drop(permit);
+                        }
+                        .instrument(span),
+                    );
+                }
+            }
+        }
+        true
+    }
+
+    fn take_in_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            // The assumption ends when the cache shows the binding.
+            Outcome::Bound { key } => self.queue.remove(&key),
+            Outcome::Failed { key, uid } => {
+                if self.model.forget(&key, &uid) {
+                    self.queue.wake_all();
+                }
+                self.queue.park(&key, now());
+                // The next look decides whether it is still ours.
+                self.woken.add(&self.woken.pods, key);
+            }
+        }
+    }
+
+    fn span(&self, key: &Key, pod: &Entry<Pod>) -> Span {
+        let span = info_span!(parent: None, "scheduler.schedule", k8s.namespace.name = %key.namespace, k8s.pod.name = %key.name);
+        if let Some(cause) = &pod.cause {
+            trace::continue_from(&span, cause);
+        }
+        span
+    }
+}
+
+impl Questions {
+    /// Whether the caches are in.
+    pub fn synced(&self) -> bool {
+        self.pods().is_synced() && self.nodes().is_synced()
+    }
+}
+
+/// The one place where this crate reads the clock for the queue.
+#[allow(clippy::disallowed_methods)]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,102 @@
+//! The nodes as a decision sees them.
+
+use crate::resources::{PODS, Resources};
+use gantry_proto::core::v1::{Node, Pod, PodSpec, Taint};
+use imbl::OrdMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// All nodes at one moment; cheap to clone, and each change costs one node.
+pub type Snapshot = OrdMap<Arc<str>, Arc<NodeInfo>>;
+
+/// A node, and what the pods on it take.
+#[derive(Clone, Debug, Default)]
+pub struct NodeInfo {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub taints: Vec<Taint>,
+    pub unschedulable: bool,
+    pub allocatable: Resources,
+    pub requested: Resources,
+    pub host_ports: BTreeSet<HostPort>,
+    /// False for a node whose pods are known but which itself is not (any more).
+    pub exists: bool,
+}
+
+/// A port that a pod takes on its node. Two collide when protocol and port are the same and either takes
+/// all addresses or both take the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    pub protocol: String,
+    pub port: i32,
+    /// Empty for all addresses.
+    pub address: String,
+}
+
+impl NodeInfo {
+    /// Takes over what the node itself says, and keeps what its pods take.
+    pub fn set_node(&mut self, node: &Node) {
+        self.name = node.metadata().name.clone();
+        self.labels = node.metadata().labels.clone();
+        self.taints = node.spec().taints.clone();
+        self.unschedulable = node.spec().unschedulable;
+        self.allocatable = Resources::of_quantities(&node.status().allocatable);
+        self.exists = true;
+    }
+
+    pub fn add_pod(&mut self, requests: &Resources, ports: &[HostPort]) {
+        self.requested.add(requests);
+        self.host_ports.extend(ports.iter().cloned());
+    }
+
+    pub fn remove_pod(&mut self, requests: &Resources, ports: &[HostPort]) {
+        self.requested.subtract(requests);
+        for port in ports {
+            self.host_ports.remove(port);
+        }
+    }
+
+    pub fn free(&self, resource: &str) -> i64 {
+        self.allocatable
+            .get(resource)
+            .saturating_sub(self.requested.get(resource))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.requested.get(PODS) == 0
+    }
+
+    pub fn has_port_conflict(&self, wanted: &HostPort) -> bool {
+        self.host_ports.iter().any(|taken| {
+            taken.port == wanted.port
+                && taken.protocol == wanted.protocol
+                && (taken.address.is_empty() || wanted.address.is_empty() || taken.address == wanted.address)
+        })
+    }
+}
+
+/// The ports that a pod takes on its node.
+pub fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
+    let ports = spec.containers.iter().flat_map(|container| &container.ports);
+    ports
+        .filter(|port| port.host_port > 0)
+        .map(|port| HostPort {
+            protocol: if port.protocol.is_empty() {
+                "TCP".into()
+            } else {
+                port.protocol.clone()
+            },
+            port: port.host_port,
+            address: if port.host_ip == "0.0.0.0" {
+                String::new()
+            } else {
+                port.host_ip.clone()
+            },
+        })
+        .collect()
+}
+
+/// Whether a pod has given back what it took.
+pub fn has_ended(pod: &Pod) -> bool {
+    matches!(pod.status().phase.as_str(), "Succeeded" | "Failed")
+}
