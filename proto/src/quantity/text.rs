@@ -67,7 +67,7 @@ pub fn parse(text: &str) -> Result<Parsed, ParseError> {
     Ok(Parsed {
         amount: if negative { amount.negated() } else { amount },
         format,
-        canonical: canonical && amount != Amount::ZERO || text == "0",
+        canonical: canonical && amount != Amount::ZERO && amount < Amount::MOST || text == "0",
     })
 }
 
