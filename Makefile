@@ -1,0 +1,26 @@
+# Two commands do everything on a fresh Debian machine that has cargo and root: make up, make test.
+
+.PHONY: up down build images install test lint bench
+
+up: install build images
+	scripts/up.sh
+
+down:
+	scripts/down.sh
+
+install:
+	scripts/install.sh
+
+build:
+	cargo build --workspace --bins
+
+images:
+	scripts/build-images.sh
+
+# Everything: lints, unit and golden tests, the store suite on a real etcd, whole clusters on real containerd.
+test:
+	scripts/test.sh
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
