@@ -1,0 +1,227 @@
+//! The one task that owns the rules.
+//!
+//! ```text
+//!               loaded                     refused
+//! Unknown ----------------> Programmed --------------> Unknown
+//!    ^  `- refused: again,      |  ^
+//!    |     after a pause        `--' changes loaded
+//! ```
+
+use crate::conntrack::{self, StaleFlow};
+use crate::dns::Zone;
+use crate::follow::{Wake, Wakes, service_of};
+use crate::ledger::{Changes, Ledger};
+use crate::metrics::Metrics;
+use crate::ruleset::{Node, ruleset};
+use crate::service::ServiceView;
+use crate::topology::Topology;
+use crate::{nft, render};
+use gantry_client::Cache;
+use gantry_proto::Key;
+use gantry_proto::core::v1::Service;
+use gantry_proto::discovery::v1::EndpointSlice;
+use gantry_telemetry::trace;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+/// Changes that come closer together than this are loaded together. A lone change does not wait.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+/// The pause after the kernel refused rules, doubled with each refusal up to the second.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// Causes that a span names.
+const MAX_LINKS: usize = 32;
+
+pub struct Programmer {
+    pub services: Cache<Service>,
+    pub slices: Cache<EndpointSlice>,
+    pub wakes: Wakes,
+    pub node_name: String,
+    pub node: Node,
+    pub zone: Arc<RwLock<Zone>>,
+    pub metrics: Metrics,
+    /// Whether the kernel holds what it should; for the health check.
+    pub programmed: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct State {
+    topology: Topology,
+    ledger: Ledger,
+    slices_by_service: HashMap<Key, BTreeSet<Key>>,
+    kernel: Kernel,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Kernel {
+    #[default]
+    Unknown,
+    Programmed,
+}
+
+/// What a round of recomputing found.
+#[derive(Default)]
+struct Round {
+    changes: Changes,
+    stale_flows: Vec<StaleFlow>,
+    causes: Vec<Arc<str>>,
+    triggered: Vec<SystemTime>,
+    services: usize,
+}
+
+impl Programmer {
+    /// Keeps the kernel's rules and the zone until `shutdown`. What the kernel holds then, it keeps.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let _ = shutdown.run_until_cancelled(self.keep()).await;
+    }
+
+    async fn keep(self) {
+        // Until all is known, the rules of an earlier run are the better ones.
+        self.services.synced().await;
+        self.slices.synced().await;
+        let mut state = State::default();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let round = self.recompute(&mut state, self.wakes.take());
+            self.zone().complete = true;
+            if self.program(&mut state, round).await {
+                pause = FIRST_PAUSE;
+                tokio::time::sleep(MIN_INTERVAL).await;
+                self.wakes.some().await;
+            } else {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+        }
+    }
+
+    fn recompute(&self, state: &mut State, wakes: BTreeMap<Key, Wake>) -> Round {
+        let mut round = Round {
+            services: wakes.len(),
+            ..Round::default()
+        };
+        for (key, wake) in wakes {
+            let slices = self.slices_of(state, &key, wake.slices);
+            let service = self.services.get(&key);
+            let view = service.map(|service| {
+                let slices: Vec<&EndpointSlice> = slices.iter().map(|entry| &entry.object).collect();
+                Arc::new(ServiceView::new(&service, &slices, &self.node_name))
+            });
+            self.zone().replace(&key, view.clone());
+            let replaced = state.topology.replace(&key, view.as_deref());
+            if replaced.dropped > 0 {
+                tracing::error!(service = %key, dropped = replaced.dropped, "more ports or endpoints than fit");
+            }
+            state.ledger.replace(&replaced, &mut round.changes);
+            round.stale_flows.extend(conntrack::stale_flows(&replaced));
+            let unseen = wake
+                .causes
+                .into_iter()
+                .filter(|cause| !round.causes.contains(cause));
+            let unseen: Vec<_> = unseen.collect();
+            round.causes.extend(unseen);
+            round.triggered.extend(wake.triggered);
+        }
+        round
+    }
+
+    fn zone(&self) -> RwLockWriteGuard<'_, Zone> {
+        self.zone.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The Service's present slices, after another look at those that changed.
+    fn slices_of(
+        &self,
+        state: &mut State,
+        service: &Key,
+        changed: BTreeSet<Key>,
+    ) -> Vec<Arc<gantry_client::Entry<EndpointSlice>>> {
+        let keys = state.slices_by_service.entry(service.clone()).or_default();
+        keys.extend(changed);
+        let mut slices = Vec::with_capacity(keys.len());
+        keys.retain(|key| {
+            let slice = self
+                .slices
+                .get(key)
+                .filter(|slice| service_of(slice).as_ref() == Some(service));
+            slices.extend(slice.clone());
+            slice.is_some()
+        });
+        if keys.is_empty() {
+            state.slices_by_service.remove(service);
+        }
+        slices
+    }
+
+    /// Returns whether the kernel holds what it should.
+    async fn program(&self, state: &mut State, round: Round) -> bool {
+        self.metrics.changed_services.inc_by(round.services as u64);
+        let full = state.kernel == Kernel::Unknown;
+        if !full && round.changes.is_empty() {
+            return true;
+        }
+        let span = span(&round);
+        let started = Instant::now();
+        let text = match state.kernel {
+            Kernel::Unknown => render::load(&ruleset(&state.topology, &self.node)),
+            Kernel::Programmed => render::transaction(&self.node, &round.changes),
+        };
+        let outcome = nft::run(&text).instrument(span.clone()).await;
+        self.metrics
+            .sync_duration_seconds
+            .observe(started.elapsed().as_secs_f64());
+        let loaded = outcome.is_ok();
+        self.programmed.store(loaded, Ordering::Relaxed);
+        state.kernel = if loaded {
+            Kernel::Programmed
+        } else {
+            Kernel::Unknown
+        };
+        span.in_scope(|| match outcome {
+            Ok(()) if full => {
+                tracing::info!(bytes = text.len(), took = ?started.elapsed(), "all rules loaded")
+            }
+            Ok(()) => tracing::debug!(bytes = text.len(), took = ?started.elapsed(), "rules changed"),
+            Err(error) => tracing::error!(%error, full, "rules not loaded; loading all of them next"),
+        });
+        if !loaded {
+            self.metrics.failures.inc();
+            return false;
+        }
+        if full {
+            self.metrics.full_syncs.inc();
+        }
+        self.observe(&round.triggered);
+        conntrack::forget(round.stale_flows).await;
+        true
+    }
+
+    fn observe(&self, triggered: &[SystemTime]) {
+        let now = SystemTime::now();
+        self.metrics
+            .last_sync_seconds
+            .set(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        for trigger in triggered {
+            let latency = now.duration_since(*trigger).unwrap_or_default();
+            self.metrics
+                .programming_duration_seconds
+                .observe(latency.as_secs_f64());
+        }
+    }
+}
+
+/// Continues the first cause, and names the others.
+fn span(round: &Round) -> tracing::Span {
+    let (services, changes) = (round.services, round.changes.by_item.len());
+    let span = tracing::info_span!("proxy.program", services, changes);
+    let mut causes = round.causes.iter();
+    if let Some(first) = causes.next() {
+        trace::continue_from(&span, first);
+    }
+    causes.take(MAX_LINKS).for_each(|cause| trace::link(&span, cause));
+    span
+}
