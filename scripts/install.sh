@@ -20,7 +20,11 @@ wanted=(
 )
 [ "${1:-}" = test ] && wanted+=(
     "command:debootstrap debootstrap"
+    "command:python3 python3"
 )
+if [ "${1:-}" = test ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
+    wanted+=("file:/nowhere python3-venv")
+fi
 
 missing=()
 for row in "${wanted[@]}"; do

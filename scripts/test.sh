@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 
 scripts/install.sh test
 scripts/build-images.sh
+scripts/foreign-clients.sh
 # One feature set for everything, so that each dependency is compiled once.
 cargo build --workspace --all-targets
 # Whole clusters are heavy: they run one at a time, after the rest.

@@ -1,0 +1,10 @@
+//! Whole clusters on real etcd and real containerd, used as people use them. They need root, and run one at
+//! a time (`scripts/test.sh`).
+
+mod sample;
+mod session;
+mod rolling_update;
+mod recovery;
+mod trace;
+mod bad_input;
+mod foreign_clients;

@@ -1,0 +1,80 @@
+//! One apply is one trace, from the CLI to the pods' Ready and the proxy's programming.
+
+use crate::sample::{SLOW, cluster_with_sample};
+use gantry_tests::cluster::Options;
+use gantry_tests::traces::{Span, ancestors, orphans};
+use gantry_tests::{cluster::Cluster, eventually};
+
+#[test]
+fn one_trace_leads_from_apply_to_ready_and_to_the_proxy() {
+    let cluster = cluster_with_sample("trace", &Options { traces: true, ..Options::default() });
+    let collector = cluster.collector.clone().unwrap_or_default();
+    let root = eventually("the CLI's span arrives", SLOW, || {
+        let spans = collector.spans();
+        let root = spans.iter().find(|span| span.parent_id.is_empty() && span.name == "gantry apply");
+        root.cloned().ok_or(format!("{} spans, no root", spans.len()))
+    });
+    // Spans arrive in batches: look until nothing is missing any more.
+    let trace = eventually("the trace is whole", SLOW, || {
+        let trace = collector.trace(&root.trace_id);
+        check(&trace).map(|()| trace)
+    });
+    for span in &trace {
+        assert!(span.end_nanos >= span.start_nanos, "{} ends before it starts", span.name);
+        assert!(span.start_nanos >= root.start_nanos, "{} starts before its cause", span.name);
+    }
+    heartbeats_have_no_trace(&cluster, &root.trace_id);
+}
+
+/// What the trace of the sample must have: services, and the way from each late span back to the root.
+fn check(trace: &[Span]) -> Result<(), String> {
+    let services = [
+        "gantry-cli",
+        "gantry-apiserver",
+        "gantry-controller-manager",
+        "gantry-scheduler",
+        "gantry-node-agent",
+        "gantry-proxy",
+    ];
+    for service in services {
+        if !trace.iter().any(|span| span.service == service) {
+            return Err(format!("nothing of {service}"));
+        }
+    }
+    if let Some(orphan) = orphans(trace).first() {
+        return Err(format!("{} of {} has no parent in the trace", orphan.name, orphan.service));
+    }
+    let count = |service: &str, name: &str| {
+        trace.iter().filter(|span| span.service == service && span.name.starts_with(name)).count()
+    };
+    for (service, name, at_least) in [
+        ("gantry-scheduler", "scheduler.schedule", 3),
+        ("gantry-node-agent", "sandbox.create", 3),
+        ("gantry-node-agent", "container.start", 3),
+        ("gantry-proxy", "proxy.program", 1),
+    ] {
+        let found = count(service, name);
+        if found < at_least {
+            return Err(format!("{found} spans {name} of {service}, {at_least} expected"));
+        }
+    }
+    for start in trace.iter().filter(|span| span.name == "container.start") {
+        let way = ancestors(trace, start);
+        for step in ["scheduler.schedule", "gantry apply"] {
+            if !way.iter().any(|name| name == step) {
+                return Err(format!("{step} is not on the way to container.start: {way:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn heartbeats_have_no_trace(cluster: &Cluster, apply: &str) {
+    let spans = cluster.collector.clone().unwrap_or_default().spans();
+    let strangers: Vec<&Span> = spans
+        .iter()
+        .filter(|span| span.trace_id != apply && span.service != "gantry-cli")
+        .filter(|span| !spans.iter().any(|other| other.trace_id == span.trace_id && other.service == "gantry-cli"))
+        .collect();
+    assert!(strangers.is_empty(), "traces that no command began: {strangers:?}");
+}
