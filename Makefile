@@ -21,6 +21,9 @@ images:
 test:
 	scripts/test.sh
 
+bench: install build images
+	cargo run -p gantry-bench
+
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -1,0 +1,6 @@
+//! Measurements, as ratios in one run where there is something to compare with. Never part of the tests.
+
+pub mod creates;
+pub mod pods;
+pub mod footprint;
+pub mod figures;

@@ -1,0 +1,32 @@
+use anyhow::Context as _;
+use clap::Parser;
+use gantry_tests::cluster::{Cluster, Options};
+
+/// Measures a cluster that it starts for the purpose, in network namespaces of its own. Needs root.
+#[derive(Parser)]
+struct Arguments {
+    /// Seconds for each half of each pair of the create measurement.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Pairs of the create measurement: through the apiserver, then raw on etcd.
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Pods that are started one after the other.
+    #[arg(long, default_value_t = 10)]
+    pods: usize,
+    /// Pods that are started at once.
+    #[arg(long, default_value_t = 60)]
+    at_once: usize,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let cluster = Cluster::start("bench", &Options::default())?;
+    for image in ["hello-1.tar", "busybox.tar"] {
+        cluster.import(image);
+    }
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    gantry_bench::footprint::print(&cluster);
+    gantry_bench::pods::print(&cluster, arguments.pods, arguments.at_once)?;
+    runtime.block_on(gantry_bench::creates::print(&cluster, arguments.seconds, arguments.pairs))
+}
