@@ -4,6 +4,7 @@
 //! object, with apiVersion and kind, goes through [`to_value`] and [`decode`].
 
 mod decode;
+mod duplicates;
 mod scalars;
 mod structs;
 
@@ -19,6 +20,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+
+/// How the error about a key that comes twice begins.
+const DUPLICATE: &str = "duplicate field";
 
 /// A message as a set of JSON fields, so that an inlined message can give its fields to the one around it.
 pub trait Fields: Default + PartialEq {
@@ -125,7 +129,7 @@ impl<'de, T: Fields> Visitor<'de> for FieldsVisitor<T> {
             };
             match number {
                 Some(number) if seen.contains(&number) => {
-                    return Err(de::Error::custom(format_args!("duplicate field \"{key}\"")));
+                    return Err(de::Error::custom(format_args!("{DUPLICATE} \"{key}\"")));
                 }
                 Some(number) => seen.push(number),
                 None => {
@@ -164,12 +168,33 @@ pub struct NullableMap<V>(pub BTreeMap<String, V>);
 
 impl<'de, V: DeserializeOwned + Default> Deserialize<'de> for NullableMap<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let map = Option::<BTreeMap<String, Option<V>>>::deserialize(deserializer)?.unwrap_or_default();
-        Ok(NullableMap(
-            map.into_iter()
-                .map(|(key, value)| (key, value.unwrap_or_default()))
-                .collect(),
-        ))
+        struct MapVisitor<V>(PhantomData<V>);
+        impl<'de, V: DeserializeOwned + Default> Visitor<'de> for MapVisitor<V> {
+            type Value = NullableMap<V>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_none<E>(self) -> Result<Self::Value, E> {
+                Ok(NullableMap(BTreeMap::new()))
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(NullableMap(BTreeMap::new()))
+            }
+            fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+                deserializer.deserialize_map(self)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let mut map = BTreeMap::new();
+                while let Some(key) = entries.next_key::<String>()? {
+                    if map.contains_key(&key) {
+                        return Err(de::Error::custom(format_args!("{DUPLICATE} \"{key}\"")));
+                    }
+                    map.insert(key, entries.next_value::<Option<V>>()?.unwrap_or_default());
+                }
+                Ok(NullableMap(map))
+            }
+        }
+        deserializer.deserialize_option(MapVisitor(PhantomData))
     }
 }
 

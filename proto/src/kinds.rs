@@ -194,7 +194,8 @@ macro_rules! kinds {
 
         $(impl Kind for $path {
             const KIND: &'static str = $kind;
-            const API_VERSION: &'static str = kinds!(@api_version $group, $version);
+            const API_VERSION: &'static str =
+                if $group.is_empty() { $version } else { concat!($group, "/", $version) };
             const INFO: &'static KindInfo = &KindInfo {
                 group: $group,
                 version: $version,
@@ -220,8 +221,6 @@ macro_rules! kinds {
             }
         })*
     };
-    (@api_version "", $version:literal) => { $version };
-    (@api_version $group:literal, $version:literal) => { concat!($group, "/", $version) };
     (@or $value:expr, $default:expr) => { $value };
     (@or , $default:expr) => { $default };
 }
@@ -288,4 +287,34 @@ fn encode_json<K: Kind>(value: &serde_json::Value) -> Result<(Bytes, Vec<String>
 
 fn decode_json<K: Kind>(bytes: &[u8]) -> Result<serde_json::Value, prost::DecodeError> {
     K::decode(bytes).map(|object| json::to_value(&object))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apps;
+
+    #[test]
+    fn the_core_group_has_no_name_in_api_versions() {
+        assert_eq!(
+            (
+                core::v1::Pod::API_VERSION,
+                core::v1::Pod::INFO.api_version().as_str()
+            ),
+            ("v1", "v1")
+        );
+        assert_eq!(apps::v1::Deployment::API_VERSION, "apps/v1");
+        for info in KINDS {
+            assert_eq!(
+                KindInfo::of_object(&info.api_version(), info.kind)
+                    .unwrap()
+                    .message,
+                info.message
+            );
+            assert_eq!(
+                KindInfo::of_resource(&info.group_resource()).unwrap().message,
+                info.message
+            );
+        }
+    }
 }

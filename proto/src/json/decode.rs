@@ -1,10 +1,15 @@
 //! Kubernetes' strict and lenient decoding of a whole object, with the paths of what is wrong.
 
 use super::FieldsVisitor;
+use super::duplicates::duplicates;
 use crate::Kind;
 use serde::Deserializer as _;
 use serde_ignored::Path;
+use serde_json::error::Category;
 use std::marker::PhantomData;
+
+/// So many complaints about one object are kept, as in Kubernetes.
+pub(super) const MAX_COMPLAINTS: usize = 100;
 
 /// A decoded object, and the fields that were in the text but not in the schema, or in it twice.
 pub struct Decoded<K> {
@@ -22,22 +27,23 @@ pub struct DecodeError {
     pub message: String,
 }
 
-/// Decodes JSON text. Unknown and duplicate fields are complaints, not errors; of duplicates the last wins.
+/// Decodes JSON text. Unknown and duplicate fields are complaints, not errors; of duplicates the last wins. Text
+/// that is nested more than 128 deep is an error.
 pub fn decode<K: Kind>(text: &[u8]) -> Result<Decoded<K>, DecodeError> {
-    let first = read::<K, _>(&mut serde_json::Deserializer::from_slice(text));
-    match first {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    match read::<K, _>(&mut deserializer) {
         Ok((object, complaints)) => {
-            // A second value after the first is an error too.
-            let mut rest = serde_json::Deserializer::from_slice(text);
-            serde::de::IgnoredAny::deserialize_from(&mut rest)?;
-            rest.end().map_err(DecodeError::syntax)?;
+            deserializer
+                .end()
+                .map_err(|error| DecodeError::of(&error, String::new()))?;
             Ok(Decoded { object, complaints })
         }
-        Err(error) if error.message.starts_with("duplicate field") => {
-            let path = join(&error.path, duplicate_name(&error.message));
-            let value = serde_json::from_slice(text).map_err(DecodeError::syntax)?;
+        Err(error) if error.message.starts_with(super::DUPLICATE) => {
+            let value =
+                serde_json::from_slice(text).map_err(|error| DecodeError::of(&error, String::new()))?;
             let mut decoded = decode_value::<K>(&value)?;
-            decoded.complaints.push(format!("duplicate field \"{path}\""));
+            decoded.complaints.extend(duplicates(text));
+            decoded.complaints.truncate(MAX_COMPLAINTS);
             Ok(decoded)
         }
         Err(error) => Err(error),
@@ -51,26 +57,20 @@ pub fn decode_value<K: Kind>(value: &serde_json::Value) -> Result<Decoded<K>, De
 }
 
 impl DecodeError {
-    fn syntax(error: serde_json::Error) -> Self {
-        DecodeError {
-            path: String::new(),
-            message: error.to_string(),
+    /// An error of syntax is told by its line and column, one of types by the path.
+    fn of(error: &serde_json::Error, path: String) -> Self {
+        let message = error.to_string();
+        if error.classify() != Category::Data {
+            return DecodeError {
+                path: String::new(),
+                message,
+            };
         }
-    }
-}
-
-trait DeserializeFrom<'de>: Sized {
-    fn deserialize_from<D>(deserializer: D) -> Result<Self, DecodeError>
-    where
-        D: serde::Deserializer<'de, Error = serde_json::Error>;
-}
-
-impl<'de> DeserializeFrom<'de> for serde::de::IgnoredAny {
-    fn deserialize_from<D>(deserializer: D) -> Result<Self, DecodeError>
-    where
-        D: serde::Deserializer<'de, Error = serde_json::Error>,
-    {
-        serde::Deserialize::deserialize(deserializer).map_err(DecodeError::syntax)
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        DecodeError {
+            path,
+            message: message.strip_suffix(&place).unwrap_or(&message).to_string(),
+        }
     }
 }
 
@@ -81,7 +81,11 @@ where
 {
     let mut complaints = Vec::new();
     let mut track = serde_path_to_error::Track::new();
-    let mut on_unknown = |path: Path| complaints.push(format!("unknown field \"{}\"", text(&path)));
+    let mut on_unknown = |path: Path| {
+        if complaints.len() < MAX_COMPLAINTS {
+            complaints.push(format!("unknown field \"{}\"", text(&path)));
+        }
+    };
     let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
     let visitor = FieldsVisitor {
         typed: Some(()),
@@ -90,25 +94,7 @@ where
     let result = serde_ignored::Deserializer::new(tracked, &mut on_unknown).deserialize_map(visitor);
     match result {
         Ok(object) => Ok((object, complaints)),
-        Err(error) => Err(DecodeError {
-            path: track.path().to_string(),
-            message: error.to_string(),
-        }),
-    }
-}
-
-fn duplicate_name(message: &str) -> &str {
-    message.split('"').nth(1).unwrap_or_default()
-}
-
-fn join(parent: &str, name: &str) -> String {
-    // The tracker already stands on the key whose second value was refused.
-    if parent.is_empty() || parent == "." {
-        name.to_string()
-    } else if parent == name || parent.ends_with(&format!(".{name}")) {
-        parent.to_string()
-    } else {
-        format!("{parent}.{name}")
+        Err(error) => Err(DecodeError::of(&error, track.path().to_string())),
     }
 }
 

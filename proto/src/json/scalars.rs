@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for Quantity {
             Scalar::Float(number) => number.to_string(),
             Scalar::Text(text) => text,
         };
-        Quantity::parse(&text).map_err(de::Error::custom)
+        Quantity::parse(text.trim()).map_err(de::Error::custom)
     }
 }
 
@@ -77,8 +77,10 @@ impl Visitor<'_> for ScalarVisitor {
     }
 }
 
+/// What is finer than the type's precision is dropped when it comes in, so that its message and its JSON are
+/// the same time.
 macro_rules! time {
-    ($type:ident, $decimals:literal) => {
+    ($type:ident, $decimals:literal, $nanos_of_precision:literal) => {
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let time = jiff::Timestamp::new(self.seconds, self.nanos).map_err(S::Error::custom)?;
@@ -93,17 +95,24 @@ macro_rules! time {
                         "cannot parse \"{text}\" as a time in RFC 3339 form"
                     ))
                 })?;
+                let (second, nanos) = (time.as_second(), time.subsec_nanosecond());
+                // Before 1970 the part of a second is negative; a message's is not.
+                let (second, nanos) = if nanos < 0 {
+                    (second - 1, nanos + 1_000_000_000)
+                } else {
+                    (second, nanos)
+                };
                 Ok($type {
-                    seconds: time.as_second(),
-                    nanos: time.subsec_nanosecond(),
+                    seconds: second,
+                    nanos: nanos - nanos % $nanos_of_precision,
                 })
             }
         }
     };
 }
 
-time!(Time, 0);
-time!(MicroTime, 6);
+time!(Time, 0, 1_000_000_000);
+time!(MicroTime, 6, 1_000);
 
 impl Serialize for FieldsV1 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
