@@ -1,0 +1,415 @@
+//! The agent as a whole: what runs side by side, and which pod gets which task.
+
+use crate::clock::now;
+use crate::config::Config;
+use crate::image;
+use crate::network::{self, Range, cni, masquerade, routes};
+use crate::node::heartbeat::Heartbeat;
+use crate::node::machine::Machine;
+use crate::references::References;
+use crate::runtime::cgroup::Hierarchies;
+use crate::runtime::events::{self, RuntimeEvent};
+use crate::runtime::sandbox_config::parse_resolv_conf;
+use crate::runtime::{Runtime, labels};
+use crate::server::{self, logs};
+use crate::worker::{Ends, Shared, Worker};
+use anyhow::Context as _;
+use gantry_client::{Cache, Client, Entry, Recorder, WorkQueue};
+use gantry_proto::Key;
+use gantry_proto::core::v1::{Node, Pod, Service};
+use gantry_telemetry::health::Health;
+use gantry_telemetry::metrics::Registry;
+use gantry_telemetry::trace;
+use jiff::Timestamp;
+use k8s_cri::v1 as cri;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Routes and the CNI configuration are checked this often, and at once when a Node changes.
+const NETWORK_EVERY: Duration = Duration::from_secs(60);
+const NETWORK_AGAIN: Duration = Duration::from_secs(1);
+/// Log sizes are looked at this often.
+const LOGS_EVERY: Duration = Duration::from_secs(10);
+/// Starts at once per CPU: runc and CNI plugins wait for the kernel as often as they compute.
+const STARTS_PER_CPU: usize = 4;
+/// The runtime is waited for this long at the start before the wait is logged.
+const RUNTIME_AGAIN: Duration = Duration::from_millis(500);
+/// Tasks that still write a status when the process is told to end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+
+type Tasks = Mutex<HashMap<String, Task>>;
+
+struct Task {
+    key: Key,
+    signals: Arc<Ends>,
+}
+
+/// Runs until `shutdown`. Containers keep running afterwards; the next agent finds them.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    anyhow::ensure!(!config.node_name.is_empty(), "--node-name is needed");
+    let config = Arc::new(config);
+    std::fs::create_dir_all(&config.root_dir)
+        .with_context(|| format!("making {}", config.root_dir.display()))?;
+    let client_config = gantry_client::Config::load(&config.kubeconfig)
+        .with_context(|| format!("loading --kubeconfig {}", config.kubeconfig.display()))?;
+    let client = Client::new(client_config.with_trace(trace::current_traceparent))?;
+    let runtime = Runtime::connect(&config.containerd)?;
+    let Some(()) = shutdown
+        .run_until_cancelled(prepare(&config, &runtime))
+        .await
+        .transpose()?
+    else {
+        return Ok(());
+    };
+
+    let machine = Arc::new(Machine::read(&config.root_dir));
+    let queue: WorkQueue<Key> = WorkQueue::new();
+    let node_changed = Arc::new(Notify::new());
+    let (woken, changed) = (queue.clone(), node_changed.clone());
+    let pods = Cache::<Pod>::builder(client.clone())
+        .field_selector(format!("spec.nodeName={}", config.node_name))
+        .on_change(move |change| woken.add(change.key.clone()))
+        .spawn(shutdown.clone());
+    let services = Cache::<Service>::builder(client.clone()).spawn(shutdown.clone());
+    let nodes = Cache::<Node>::builder(client.clone())
+        .on_change(move |_| changed.notify_one())
+        .spawn(shutdown.clone());
+    let shared = Arc::new(Shared {
+        recorder: Recorder::spawn(client.clone(), "kubelet", Some(config.node_name.clone())),
+        references: References::new(client.clone()),
+        cgroups: Hierarchies::detect(),
+        host_dns: parse_resolv_conf(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default()),
+        host_ip: config.node_ip.to_string(),
+        starts: Semaphore::new(STARTS_PER_CPU * usize::try_from(machine.cpus).unwrap_or(1)),
+        uids: Mutex::default(),
+        shutdown: shutdown.clone(),
+        machine: machine.clone(),
+        config: config.clone(),
+        client: client.clone(),
+        runtime: runtime.clone(),
+        pods: pods.clone(),
+        services: services.clone(),
+    });
+
+    let running = TaskTracker::new();
+    let network_problem = Arc::new(Mutex::new(Some("the node has no pod CIDR yet".to_string())));
+    let heartbeat = Arc::new(Heartbeat {
+        client,
+        runtime: runtime.clone(),
+        config: config.clone(),
+        machine,
+        network_problem: network_problem.clone(),
+    });
+    let (status, lease) = (heartbeat.clone(), heartbeat);
+    let token = shutdown.clone();
+    running.spawn(async move { status.keep_status(token).await });
+    let token = shutdown.clone();
+    running.spawn(async move { lease.keep_lease(token).await });
+    running.spawn(keep_network(
+        config.clone(),
+        nodes,
+        node_changed,
+        network_problem,
+        shutdown.clone(),
+    ));
+    running.spawn(keep_logs_small(shared.clone()));
+    let (registry, health) = (Registry::new(), Health::new());
+    let cache = pods.clone();
+    health.check("pods", move || {
+        if cache.is_synced() {
+            Ok(())
+        } else {
+            Err("pods are not listed yet".into())
+        }
+    });
+    let serving = server::serve(shared.clone(), registry, health);
+    let failed = shutdown.clone();
+    let server = running.spawn(async move {
+        let outcome = serving.await;
+        failed.cancel();
+        outcome
+    });
+
+    supervise(&shared, &queue, &running).await;
+    running.close();
+    // Whoever still waits for the apiserver is cut off: the status is written again by the next agent.
+    let _ = tokio::time::timeout(DRAIN_LIMIT, running.wait()).await;
+    if server.is_finished() {
+        server.await?
+    } else {
+        Ok(())
+    }
+}
+
+/// Waits for the runtime, and gives it our sandbox image.
+async fn prepare(config: &Config, runtime: &Runtime) -> anyhow::Result<()> {
+    let mut is_told = false;
+    while let Err(error) = runtime.version().await {
+        if !is_told {
+            tracing::warn!(socket = %config.containerd.display(), %error, "waiting for the container runtime");
+            is_told = true;
+        }
+        tokio::time::sleep(RUNTIME_AGAIN).await;
+    }
+    let missing = cni::missing_plugins(&config.cni_bin_dir);
+    anyhow::ensure!(
+        missing.is_empty(),
+        "{} has no CNI plugin {}: install Debian's package containernetworking-plugins, or name their folder with --cni-bin-dir",
+        config.cni_bin_dir.display(),
+        missing.join(", ")
+    );
+    if let Some(archive) = &config.pause_image {
+        let name = format!("gantry-pause-{:016x}", rand::random::<u64>());
+        let names = image::import::import(runtime, archive, &name, now()).await;
+        let names = names.with_context(|| format!("importing --pause-image {}", archive.display()))?;
+        tracing::info!(?names, "the sandbox image is in place");
+    }
+    Ok(())
+}
+
+/// Gives each pod a task, and wakes it when something happened, until shutdown.
+async fn supervise(shared: &Arc<Shared>, queue: &WorkQueue<Key>, running: &TaskTracker) {
+    let shutdown = shared.shutdown.clone();
+    if shutdown
+        .run_until_cancelled(async { tokio::join!(shared.pods.synced(), shared.services.synced()) })
+        .await
+        .is_none()
+    {
+        return;
+    }
+    let tasks: Arc<Tasks> = Arc::default();
+    // A pod whose task was missed would never start: each is looked at once.
+    shared
+        .pods
+        .snapshot()
+        .keys()
+        .for_each(|key| queue.add(key.clone()));
+    if let Some(orphans) = shutdown.run_until_cancelled(orphans(shared)).await {
+        for orphan in orphans {
+            tracing::info!(pod = %orphan.metadata().name, "the pod is gone from the API; ending it");
+            begin(shared, &tasks, running, orphan, true);
+        }
+    }
+    let (woken, all) = (shared.clone(), tasks.clone());
+    let wake = move |event: RuntimeEvent| {
+        let tasks = all.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            RuntimeEvent::Exited(id) => {
+                if let Some(task) = woken.uid_of(&id).and_then(|uid| tasks.get(&uid)) {
+                    task.signals.ended(id);
+                }
+            }
+            RuntimeEvent::Resynced => tasks.values().for_each(|task| task.signals.wake()),
+        }
+    };
+    running.spawn(events::follow(shared.runtime.clone(), shutdown.clone(), wake));
+    while let Some(Some(key)) = shutdown.run_until_cancelled(queue.next()).await {
+        queue.done(&key);
+        if let Some(pod) = shared.pods.get(&key) {
+            begin(shared, &tasks, running, pod, false);
+        }
+        let tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks
+            .values()
+            .filter(|task| task.key == key)
+            .for_each(|task| task.signals.wake());
+    }
+}
+
+fn begin(
+    shared: &Arc<Shared>,
+    tasks: &Arc<Tasks>,
+    running: &TaskTracker,
+    pod: Arc<Entry<Pod>>,
+    is_gone: bool,
+) {
+    let (uid, metadata) = (pod.metadata().uid.clone(), pod.metadata());
+    let key = Key::new(&metadata.namespace, &metadata.name);
+    let signals = Arc::new(Ends::default());
+    {
+        let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if tasks.contains_key(&uid) {
+            return;
+        }
+        tasks.insert(
+            uid.clone(),
+            Task {
+                key,
+                signals: signals.clone(),
+            },
+        );
+    }
+    let worker = Worker::new(shared.clone(), pod, signals, is_gone);
+    let tasks = tasks.clone();
+    running.spawn(async move {
+        worker.run().await;
+        tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    });
+}
+
+/// Pods that this node's runtime has and the API has not: all that is known of them is on their sandboxes.
+async fn orphans(shared: &Shared) -> Vec<Arc<Entry<Pod>>> {
+    let ours: HashMap<String, String> =
+        [(labels::NODE_NAME.to_string(), shared.config.node_name.clone())].into();
+    let filter = cri::PodSandboxFilter {
+        label_selector: ours,
+        ..cri::PodSandboxFilter::default()
+    };
+    let sandboxes = match shared.runtime.sandboxes(Some(filter)).await {
+        Ok(sandboxes) => sandboxes,
+        Err(error) => {
+            tracing::error!(%error, "listing the sandboxes failed; pods that are gone from the API stay until the next start");
+            return Vec::new();
+        }
+    };
+    let known = shared.pods.snapshot();
+    let mut orphans: HashMap<String, Arc<Entry<Pod>>> = HashMap::new();
+    for sandbox in sandboxes {
+        let metadata = sandbox.metadata.unwrap_or_default();
+        let key = Key::new(&metadata.namespace, &metadata.name);
+        if known
+            .get(&key)
+            .is_some_and(|pod| pod.metadata().uid == metadata.uid)
+        {
+            continue;
+        }
+        let mut pod = Pod::default();
+        (pod.metadata_mut().namespace, pod.metadata_mut().name) = (metadata.namespace, metadata.name);
+        pod.metadata_mut().uid = metadata.uid.clone();
+        let grace = sandbox
+            .annotations
+            .get(labels::GRACE_PERIOD)
+            .and_then(|text| text.parse().ok());
+        pod.spec_mut().termination_grace_period_seconds = grace;
+        orphans.insert(
+            metadata.uid,
+            Arc::new(Entry {
+                object: pod,
+                revision: 0,
+                cause: None,
+            }),
+        );
+    }
+    orphans.into_values().collect()
+}
+
+async fn keep_network(
+    config: Arc<Config>,
+    nodes: Cache<Node>,
+    changed: Arc<Notify>,
+    problem: Arc<Mutex<Option<String>>>,
+    shutdown: CancellationToken,
+) {
+    let mut masqueraded = None;
+    loop {
+        let outcome = make_network(&config, &nodes, &mut masqueraded).await;
+        let now_wrong = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        {
+            let mut problem = problem.lock().unwrap_or_else(PoisonError::into_inner);
+            if now_wrong.is_some() && *problem != now_wrong {
+                tracing::warn!(why = now_wrong, "the network is not ready");
+            }
+            *problem = now_wrong;
+        }
+        let pause = if outcome.is_ok() {
+            NETWORK_EVERY
+        } else {
+            NETWORK_AGAIN
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = changed.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn make_network(
+    config: &Config,
+    nodes: &Cache<Node>,
+    masqueraded: &mut Option<Range>,
+) -> anyhow::Result<()> {
+    let all = nodes.snapshot();
+    let own = all
+        .get(&Key::cluster(&config.node_name))
+        .context("the node is not registered yet")?;
+    let range = Range::parse(&own.spec().pod_cidr).context("the node has no pod CIDR yet")?;
+    let cluster = Range::parse(&config.cluster_cidr).context("--cluster-cidr is not an IPv4 range")?;
+    network::set_kernel_switches().context("switching forwarding on")?;
+    if *masqueraded != Some(range) {
+        masquerade::apply(&masquerade::ruleset(range, cluster)).await?;
+        *masqueraded = Some(range);
+    }
+    let conflist = cni::conflist(&config.bridge, config.mtu, range, &config.root_dir.join("cni"));
+    cni::write(&config.cni_conf_dir, &conflist).context("writing the CNI configuration")?;
+    let own_ip = network::v4(config.node_ip).context("--node-ip is not an IPv4 address")?;
+    let wanted = routes::wanted(&config.node_name, own_ip, all.values().map(|entry| &entry.object));
+    if routes::Table::open()?.make(&wanted).await? {
+        tracing::info!(routes = wanted.len(), "routes to other nodes' pods changed");
+    }
+    Ok(())
+}
+
+/// Begins logs anew that have grown large, until shutdown.
+async fn keep_logs_small(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            () = tokio::time::sleep(LOGS_EVERY) => {}
+        }
+        let root = shared.config.root_dir.join("log/pods");
+        let large = tokio::task::spawn_blocking(move || large_logs(&root))
+            .await
+            .unwrap_or_default();
+        if large.is_empty() {
+            continue;
+        }
+        let state = cri::ContainerStateValue {
+            state: cri::ContainerState::ContainerRunning as i32,
+        };
+        let filter = cri::ContainerFilter {
+            state: Some(state),
+            ..cri::ContainerFilter::default()
+        };
+        for container in shared.runtime.containers(Some(filter)).await.unwrap_or_default() {
+            let Ok(status) = shared.runtime.container_status(&container.id).await else {
+                continue;
+            };
+            let path = std::path::PathBuf::from(status.log_path);
+            if !large.contains(&path) {
+                continue;
+            }
+            let time = Timestamp::try_from(now()).unwrap_or_default();
+            let set_aside = logs::set_aside(&path, time);
+            if let Err(error) = set_aside {
+                tracing::warn!(path = %path.display(), %error, "setting a large log aside failed");
+            } else if let Err(error) = shared.runtime.reopen_log(&container.id).await {
+                tracing::warn!(path = %path.display(), %error, "the runtime did not begin a new log");
+            }
+        }
+    }
+}
+
+/// Logs being written that are larger than they should be: `POD/CONTAINER/ATTEMPT.log`.
+fn large_logs(root: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let children = |folder: std::path::PathBuf| {
+        std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    children(root.to_path_buf())
+        .flat_map(children)
+        .flat_map(children)
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .filter(|path| {
+            path.metadata()
+                .is_ok_and(|metadata| metadata.len() > logs::ROTATE_AT_BYTES)
+        })
+        .collect()
+}

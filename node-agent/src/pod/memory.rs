@@ -1,0 +1,81 @@
+//! What the agent remembers of a pod and the runtime does not know. Lost when the agent restarts, which
+//! costs nothing but shorter waits.
+
+use crate::pod::back_off::BackOff;
+use crate::pod::probe::Probes;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    pub volumes: Volumes,
+    pub sandbox_failure: Option<Failure>,
+    pub containers: BTreeMap<String, ContainerMemory>,
+    /// Why the agent ended the pod, where it did.
+    pub ended: Option<Ended>,
+    /// Sandboxes, volumes and cgroups are gone.
+    pub clean: bool,
+    /// The API was told to delete the pod. A finalizer may still hold it.
+    pub deleted: bool,
+    /// Volumes of a finished pod are gone, its containers are kept for their logs.
+    pub released: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Volumes {
+    #[default]
+    Pending,
+    Ready,
+    Failed(Failure),
+}
+
+/// A step that failed and when to try it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    pub message: String,
+    pub failures: u32,
+    pub retry_at: SystemTime,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    pub reason: String,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ContainerMemory {
+    pub restarts: BackOff,
+    pub pulls: BackOff,
+    pub start_failure: Option<StartFailure>,
+    pub probes: Option<Probes>,
+}
+
+/// Why a container could not be started, in the words of a waiting state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartFailure {
+    pub reason: &'static str,
+    pub message: String,
+    pub failed_at: SystemTime,
+    pub retry_at: SystemTime,
+}
+
+impl Memory {
+    pub fn container(&self, name: &str) -> &ContainerMemory {
+        static NOTHING: ContainerMemory = ContainerMemory::NEW;
+        self.containers.get(name).unwrap_or(&NOTHING)
+    }
+
+    pub fn container_mut(&mut self, name: &str) -> &mut ContainerMemory {
+        self.containers.entry(name.to_string()).or_default()
+    }
+}
+
+impl ContainerMemory {
+    const NEW: ContainerMemory = ContainerMemory {
+        restarts: BackOff::NEW,
+        pulls: BackOff::NEW,
+        start_failure: None,
+        probes: None,
+    };
+}

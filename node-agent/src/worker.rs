@@ -1,0 +1,371 @@
+//! One task per pod: it looks, says the status, and begins what the plan says. It alone changes what is
+//! remembered of the pod; steps run beside it and report back.
+
+mod shared;
+mod jobs;
+mod sources;
+mod sandbox;
+mod start;
+mod stop;
+mod hooks;
+mod probes;
+mod probe_call;
+mod outcome;
+mod ending;
+
+pub use shared::{Ends, Shared};
+
+use crate::clock::now;
+use crate::pod::garbage::garbage;
+use crate::pod::memory::Memory;
+use crate::pod::observed::Observed;
+use crate::pod::plan::{Plan, Step, Subject, View, plan};
+use crate::pod::status::{Facts, PULL_ERROR_SHOWN, status};
+use crate::pod::status_patch::status_patch;
+use crate::pod::wish::{self, Wish};
+use crate::runtime::observe::Observer;
+use gantry_client::{Entry, EventType};
+use gantry_proto::Key;
+use gantry_proto::core::v1::{Pod, PodStatus};
+use gantry_telemetry::trace;
+use jobs::{Done, Jobs};
+use probes::{ProbeResult, Probers};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
+use tracing::{Instrument as _, Span, info_span};
+
+/// The slow look at a pod that nothing woke: a check, should an event have been lost.
+const CHECK_EVERY: Duration = Duration::from_secs(60);
+/// Volumes that follow API objects are brought up to date this often.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// When the runtime does not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A status that could not be written is written again after this.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
+/// containerd tells of an exit before CRI knows it: the first look again, doubled up to the last.
+const EXIT_FIRST: Duration = Duration::from_millis(5);
+const EXIT_LAST: Duration = Duration::from_millis(500);
+/// Results of probes that wait for the worker: three for each of a handful of containers.
+const RESULTS: usize = 64;
+/// A trace goes on for this long after its cause; later work begins a new one with a link.
+const TRACE_LIMIT: Duration = Duration::from_secs(600);
+
+pub struct Worker {
+    shared: Arc<Shared>,
+    key: Key,
+    uid: String,
+    pod: Arc<Entry<Pod>>,
+    gone_since: Option<SystemTime>,
+    /// Which trace the pod's newest version belongs to, and since when.
+    cause: Option<(String, SystemTime)>,
+    signals: Arc<Ends>,
+    memory: Memory,
+    observer: Observer,
+    jobs: Jobs,
+    probers: Probers,
+    results: mpsc::Receiver<ProbeResult>,
+    /// The status that the apiserver has, as far as this worker knows.
+    written: PodStatus,
+    write_again_at: Option<SystemTime>,
+    refresh_at: SystemTime,
+    exit_pause: Duration,
+}
+
+impl Worker {
+    /// `is_gone` for a pod that only the runtime still knows.
+    pub fn new(shared: Arc<Shared>, pod: Arc<Entry<Pod>>, signals: Arc<Ends>, is_gone: bool) -> Worker {
+        let (sender, results) = mpsc::channel(RESULTS);
+        let metadata = pod.metadata();
+        let now = now();
+        Worker {
+            key: Key::new(&metadata.namespace, &metadata.name),
+            uid: metadata.uid.clone(),
+            gone_since: is_gone.then_some(now),
+            cause: None,
+            written: pod.status().clone(),
+            probers: Probers::new(shared.runtime.clone(), sender),
+            jobs: Jobs::default(),
+            memory: Memory::default(),
+            observer: Observer::default(),
+            refresh_at: now + REFRESH_EVERY,
+            exit_pause: EXIT_FIRST,
+            write_again_at: None,
+            results,
+            signals,
+            shared,
+            pod,
+        }
+    }
+
+    /// Runs until the pod is gone, or until shutdown, which leaves containers as they are.
+    pub async fn run(mut self) {
+        loop {
+            let wake_at = match self.look().await {
+                Some(wake_at) => wake_at,
+                None => return,
+            };
+            let pause = wake_at.duration_since(now()).unwrap_or_default();
+            tokio::select! {
+                () = self.shared.shutdown.cancelled() => return,
+                () = self.signals.woken() => {}
+                Some(done) = self.jobs.next() => self.take(done),
+                Some(result) = self.results.recv() => self.take_probe(result),
+                () = tokio::time::sleep(pause) => {}
+            }
+            // All that is at hand is one reason to look, not many.
+            while let Some(done) = self.jobs.try_next() {
+                self.take(done);
+            }
+            while let Ok(result) = self.results.try_recv() {
+                self.take_probe(result);
+            }
+        }
+    }
+
+    /// Returns when to look again, or `None` when nothing is left to do.
+    async fn look(&mut self) -> Option<SystemTime> {
+        let now = now();
+        self.read_pod(now);
+        let ended = self.signals.take_ended();
+        let observed = match self.observer.observe(&self.shared.runtime, &self.uid).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                tracing::warn!(pod = %self.key, %error, "looking at the pod failed");
+                return Some(now + LOOK_AGAIN);
+            }
+        };
+        self.shared.index(&self.uid, &observed);
+        if self.memory.ended.is_none() {
+            self.memory.ended = wish::past_deadline(&self.pod, now);
+        }
+        let wish = wish::wish(&self.pod, self.gone_since, &observed, &self.memory, now);
+        self.probers
+            .keep(&self.pod, wish, &observed, &mut self.memory, &self.written);
+        let facts = Facts {
+            pod: &self.pod,
+            before: &self.written,
+            observed: &observed,
+            memory: &self.memory,
+            wish,
+            host_ip: &self.shared.host_ip,
+            now,
+        };
+        let status = status(&facts);
+        self.tell_back_offs(&status);
+        let patch = status_patch(&self.uid, &self.written, &status).filter(|_| self.gone_since.is_none());
+        let status_written = patch.is_none() && !self.jobs.is_writing();
+        let view = View {
+            pod: &self.pod,
+            wish,
+            observed: &observed,
+            memory: &self.memory,
+            busy: self.jobs.busy(),
+            status_written,
+        };
+        let plan = plan(&view, now);
+        if plan.steps.contains(&Step::Exit) {
+            return None;
+        }
+        let may_write = !self.jobs.is_writing() && self.write_again_at.is_none_or(|at| at <= now);
+        let patch = patch.filter(|_| may_write);
+        if patch.is_some() || !plan.steps.is_empty() {
+            let span = self.span(now);
+            if let Some(patch) = patch {
+                self.write_status(patch, status, &span);
+            }
+            for step in plan.steps.iter().cloned() {
+                self.begin(step, &observed, now, &span);
+            }
+        }
+        self.keep_house(wish, &observed, now);
+        Some(self.next_look(&plan, &observed, ended, now))
+    }
+
+    fn read_pod(&mut self, now: SystemTime) {
+        if self.gone_since.is_some() {
+            return;
+        }
+        match self
+            .shared
+            .pods
+            .get(&self.key)
+            .filter(|entry| entry.metadata().uid == self.uid)
+        {
+            Some(entry) => {
+                let trace = entry.cause.as_deref().and_then(trace_id);
+                if trace != self.cause.as_ref().map(|(trace, _)| trace.as_str()) {
+                    self.cause = trace.map(|trace| (trace.to_string(), now));
+                }
+                self.pod = entry;
+            }
+            None if self.shared.pods.is_synced() => self.gone_since = Some(now),
+            None => {}
+        }
+    }
+
+    /// The span that work begun now belongs to: a child of the write that led to it.
+    fn span(&self, now: SystemTime) -> Span {
+        let span = info_span!("node-agent.sync", pod = %self.key, node = %self.shared.config.node_name);
+        if let (Some(cause), Some((_, since))) = (&self.pod.cause, &self.cause) {
+            if now.duration_since(*since).unwrap_or_default() < TRACE_LIMIT {
+                trace::continue_from(&span, cause);
+            } else {
+                trace::root(&span);
+                trace::link(&span, cause);
+            }
+        }
+        span
+    }
+
+    fn write_status(&mut self, patch: serde_json::Value, status: PodStatus, span: &Span) {
+        let (client, key) = (self.shared.client.clone(), self.key.clone());
+        let span = info_span!(parent: span, "status.write", phase = %status.phase);
+        let write = async move {
+            let kind = gantry_client::PatchType::StrategicMerge;
+            let outcome = client.patch::<Pod>(&key, Some("status"), kind, &patch).await;
+            Done::StatusWritten(outcome.map(|_| Box::new(status)))
+        };
+        self.jobs.write(write.instrument(span));
+    }
+
+    fn begin(&mut self, step: Step, observed: &Observed, now: SystemTime, span: &Span) {
+        match step {
+            Step::SetUpVolumes => self.set_up_volumes(span),
+            Step::CreateSandbox { attempt, replaces } => self.create_sandbox(attempt, replaces, span),
+            Step::Start {
+                container,
+                attempt,
+                sandbox_id,
+                ended,
+            } => {
+                let memory = self.memory.container_mut(&container);
+                if let Some(ended) = ended {
+                    memory.restarts.advance(ended, now);
+                }
+                self.start(container, attempt, sandbox_id, observed, span);
+            }
+            Step::Stop {
+                container,
+                id,
+                stop_by,
+                why,
+            } => self.stop(container, id, stop_by, why, span),
+            Step::Remove { container, id } => self.remove(container, id),
+            Step::Abort { container } => {
+                self.jobs.abort(&Subject::Container(container));
+                self.signals.wake();
+            }
+            Step::StopSandboxes { ids } => self.stop_sandboxes(ids, span),
+            Step::Release => self.release(),
+            Step::CleanUp { sandbox_ids } => self.clean_up(sandbox_ids, span),
+            Step::Delete => self.delete(span),
+            Step::Exit => {}
+        }
+    }
+
+    fn keep_house(&mut self, wish: Wish, observed: &Observed, now: SystemTime) {
+        if wish != Wish::Run {
+            return;
+        }
+        let garbage = garbage(observed);
+        if !garbage.is_empty() {
+            self.collect(garbage);
+        }
+        if now >= self.refresh_at {
+            self.refresh_at = now + REFRESH_EVERY;
+            if crate::volume::is_live(&self.pod) && self.memory.volumes == crate::pod::memory::Volumes::Ready
+            {
+                self.set_up_volumes(&Span::none());
+            }
+        }
+    }
+
+    fn next_look(
+        &mut self,
+        plan: &Plan,
+        observed: &Observed,
+        ended: Vec<String>,
+        now: SystemTime,
+    ) -> SystemTime {
+        let mut times = vec![now + CHECK_EVERY];
+        times.extend(plan.wake_at);
+        times.extend(wish::deadline(&self.pod).filter(|deadline| *deadline > now));
+        times.extend(self.write_again_at.filter(|at| *at > now));
+        let failures = self
+            .memory
+            .containers
+            .values()
+            .filter_map(|container| container.start_failure.as_ref());
+        let shown = failures.map(|failure| failure.failed_at + PULL_ERROR_SHOWN);
+        times.extend(shown.filter(|time| *time > now));
+        // An end that the runtime's list does not show yet.
+        let late: Vec<String> = ended.into_iter().filter(|id| is_alive(observed, id)).collect();
+        if late.is_empty() {
+            self.exit_pause = EXIT_FIRST;
+        } else {
+            self.signals.put_back(late);
+            times.push(now + self.exit_pause);
+            self.exit_pause = (self.exit_pause * 2).min(EXIT_LAST);
+        }
+        times.into_iter().min().unwrap_or(now + CHECK_EVERY)
+    }
+
+    /// Events for containers that have just begun to wait.
+    fn tell_back_offs(&self, status: &PodStatus) {
+        let waits = |status: &PodStatus, name: &str| {
+            let all = status
+                .init_container_statuses
+                .iter()
+                .chain(&status.container_statuses);
+            all.filter(|container| container.name == name)
+                .find_map(|container| container.state().waiting.as_ref().map(|w| w.reason.clone()))
+        };
+        for container in status
+            .init_container_statuses
+            .iter()
+            .chain(&status.container_statuses)
+        {
+            let reason = waits(status, &container.name);
+            if reason == waits(&self.written, &container.name) {
+                continue;
+            }
+            let pod = crate::pod::identity::describe(&self.pod);
+            match reason.as_deref() {
+                Some("CrashLoopBackOff") => {
+                    let message = format!(
+                        "Back-off restarting failed container {} in pod {pod}",
+                        container.name
+                    );
+                    self.tell(&container.name, EventType::Warning, "BackOff", message);
+                }
+                Some("ImagePullBackOff") => {
+                    let message = format!("Back-off pulling image \"{}\"", container.image);
+                    self.tell(&container.name, EventType::Normal, "BackOff", message);
+                    let message = "Error: ImagePullBackOff".to_string();
+                    self.tell(&container.name, EventType::Warning, "Failed", message);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn tell(&self, container: &str, kind: EventType, reason: &str, message: String) {
+        self.shared
+            .tell_container(&self.pod, container, kind, reason, message);
+    }
+}
+
+fn is_alive(observed: &Observed, id: &str) -> bool {
+    observed
+        .instances()
+        .any(|instance| instance.id == id && instance.may_run())
+        || observed
+            .sandboxes
+            .iter()
+            .any(|sandbox| sandbox.id == id && sandbox.ready)
+}
+
+fn trace_id(traceparent: &str) -> Option<&str> {
+    traceparent.split('-').nth(1)
+}

@@ -1,0 +1,115 @@
+//! What the ends of steps and the results of probes do to what is remembered.
+
+use super::jobs::Done;
+use super::probes::ProbeResult;
+use super::{WRITE_AGAIN, Worker};
+use crate::clock::now;
+use crate::pod::identity::find_container;
+use crate::pod::memory::{Failure, Volumes};
+use crate::pod::probe::Schedule;
+use gantry_client::EventType::Warning;
+use std::time::{Duration, SystemTime};
+
+/// The first wait after a failed sandbox or volume, doubled with each failure in a row, and the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+impl Worker {
+    pub(super) fn take(&mut self, done: Done) {
+        let now = now();
+        match done {
+            Done::StatusWritten(Ok(status)) => {
+                self.written = *status;
+                self.write_again_at = None;
+            }
+            Done::StatusWritten(Err(error)) => {
+                // A pod that is gone is seen to be gone by the cache.
+                if !error.is_not_found() {
+                    tracing::warn!(pod = %self.key, %error, "the status was not written");
+                }
+                self.write_again_at = Some(now + WRITE_AGAIN);
+            }
+            Done::Volumes(Ok(())) => self.memory.volumes = Volumes::Ready,
+            Done::Volumes(Err(why)) => self.volumes_failed(why, now),
+            Done::Sandbox(Ok(())) => self.memory.sandbox_failure = None,
+            Done::Sandbox(Err(why)) => {
+                let message = format!("Failed to create pod sandbox: {why}");
+                self.shared
+                    .tell_pod(&self.pod, Warning, "FailedCreatePodSandBox", message);
+                tracing::warn!(pod = %self.key, why, "creating the sandbox failed");
+                self.memory.sandbox_failure = Some(failure(self.memory.sandbox_failure.take(), why, now));
+            }
+            Done::Started { container, outcome } => {
+                let memory = self.memory.container_mut(&container);
+                memory.start_failure = outcome.err();
+                if let Some(failure) = memory
+                    .start_failure
+                    .as_mut()
+                    .filter(|f| f.reason == "ErrImagePull")
+                {
+                    memory.pulls.advance(now, now);
+                    failure.retry_at = now + memory.pulls.delay();
+                }
+                if let Some(failure) = &memory.start_failure {
+                    tracing::warn!(pod = %self.key, container, reason = failure.reason, why = failure.message, "not started");
+                }
+            }
+            Done::Stopped | Done::SandboxesStopped | Done::Collected => {}
+            Done::Released(released) => self.memory.released = released,
+            Done::CleanedUp(Ok(())) => self.memory.clean = true,
+            Done::CleanedUp(Err(why)) => tracing::warn!(pod = %self.key, why, "cleaning up failed"),
+            Done::Deleted(Ok(())) => self.memory.deleted = true,
+            Done::Deleted(Err(error)) => tracing::warn!(pod = %self.key, %error, "deleting failed"),
+        }
+    }
+
+    fn volumes_failed(&mut self, why: String, now: SystemTime) {
+        self.shared
+            .tell_pod(&self.pod, Warning, "FailedMount", why.clone());
+        tracing::warn!(pod = %self.key, why, "setting up the volumes failed");
+        let before = match std::mem::take(&mut self.memory.volumes) {
+            // What could not be refreshed stays as it was; it is tried again in time.
+            Volumes::Ready => return self.memory.volumes = Volumes::Ready,
+            Volumes::Failed(failure) => Some(failure),
+            Volumes::Pending => None,
+        };
+        self.memory.volumes = Volumes::Failed(failure(before, why, now));
+    }
+
+    pub(super) fn take_probe(&mut self, result: ProbeResult) {
+        let Some(container) = find_container(self.pod.spec(), &result.container) else {
+            return;
+        };
+        let Some(probe) = result.kind.of(container) else {
+            return;
+        };
+        if let Err(why) = &result.outcome {
+            let message = format!("{} probe failed: {why}", result.kind.title());
+            self.shared
+                .tell_container(&self.pod, &result.container, Warning, "Unhealthy", message);
+        }
+        let schedule = Schedule::of(probe);
+        let memory = self.memory.container_mut(&result.container);
+        if let Some(probes) = memory
+            .probes
+            .as_mut()
+            .filter(|probes| probes.container_id == result.container_id)
+        {
+            probes
+                .verdict_mut(result.kind)
+                .take(result.outcome.is_ok(), &schedule);
+        }
+    }
+}
+
+fn failure(before: Option<Failure>, message: String, now: SystemTime) -> Failure {
+    let failures = before.map_or(0, |failure| failure.failures) + 1;
+    let delay = FIRST_RETRY
+        .saturating_mul(1 << (failures - 1).min(5))
+        .min(LAST_RETRY);
+    Failure {
+        message,
+        failures,
+        retry_at: now + delay,
+    }
+}

@@ -1,0 +1,132 @@
+//! What all workers share, and how they are woken.
+
+use crate::config::Config;
+use crate::node::machine::Machine;
+use crate::pod::identity::field_path;
+use crate::pod::observed::Observed;
+use crate::references::References;
+use crate::runtime::Runtime;
+use crate::runtime::cgroup::Hierarchies;
+use crate::runtime::sandbox_config::NodeFacts;
+use gantry_client::{Cache, Client, EventType, Recorder};
+use gantry_proto::Kind as _;
+use gantry_proto::core::v1::{ObjectReference, Pod, Service};
+use k8s_cri::v1 as cri;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+pub struct Shared {
+    pub config: Arc<Config>,
+    pub client: Client,
+    pub runtime: Runtime,
+    pub recorder: Recorder,
+    pub references: References,
+    pub pods: Cache<Pod>,
+    pub services: Cache<Service>,
+    pub machine: Arc<Machine>,
+    pub cgroups: Hierarchies,
+    pub host_dns: cri::DnsConfig,
+    pub host_ip: String,
+    /// Sandboxes and containers being started at once: more would only wait for the same CPUs.
+    pub starts: Semaphore,
+    pub shutdown: CancellationToken,
+    /// Which pod a container or sandbox belongs to, by its id. Bounded by what the runtime has.
+    pub uids: Mutex<HashMap<String, String>>,
+}
+
+impl Shared {
+    pub fn node_facts(&self, pod: &Pod) -> NodeFacts {
+        let metadata = pod.metadata();
+        let logs = self
+            .config
+            .log_dir(&metadata.namespace, &metadata.name, &metadata.uid);
+        NodeFacts {
+            node_name: self.config.node_name.clone(),
+            log_directory: logs.to_string_lossy().into_owned(),
+            cgroup_parent: self.config.cgroup_parent(),
+            cluster_dns: self.config.cluster_dns.to_string(),
+            cluster_domain: self.config.cluster_domain.clone(),
+            host_dns: self.host_dns.clone(),
+        }
+    }
+
+    pub fn index(&self, uid: &str, observed: &Observed) {
+        let mut uids = lock(&self.uids);
+        let ids = observed.instances().map(|instance| &instance.id);
+        for id in ids.chain(observed.sandboxes.iter().map(|sandbox| &sandbox.id)) {
+            if !uids.contains_key(id) {
+                uids.insert(id.clone(), uid.to_string());
+            }
+        }
+    }
+
+    pub fn forget(&self, uid: &str) {
+        lock(&self.uids).retain(|_, owner| owner != uid);
+    }
+
+    pub fn uid_of(&self, id: &str) -> Option<String> {
+        lock(&self.uids).get(id).cloned()
+    }
+
+    pub fn tell_pod(&self, pod: &Pod, kind: EventType, reason: &str, message: String) {
+        self.recorder
+            .about_reference(reference(pod), kind, reason, message);
+    }
+
+    pub fn tell_container(&self, pod: &Pod, container: &str, kind: EventType, reason: &str, message: String) {
+        let about = ObjectReference {
+            field_path: field_path(pod.spec(), container),
+            ..reference(pod)
+        };
+        self.recorder.about_reference(about, kind, reason, message);
+    }
+}
+
+fn reference(pod: &Pod) -> ObjectReference {
+    let metadata = pod.metadata();
+    ObjectReference {
+        kind: Pod::KIND.into(),
+        api_version: Pod::API_VERSION.into(),
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+        uid: metadata.uid.clone(),
+        resource_version: metadata.resource_version.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What wakes a worker, and the ids of what was said to have ended.
+#[derive(Default)]
+pub struct Ends {
+    woken: Notify,
+    ended: Mutex<BTreeSet<String>>,
+}
+
+impl Ends {
+    pub fn wake(&self) {
+        self.woken.notify_one();
+    }
+
+    pub fn ended(&self, id: String) {
+        lock(&self.ended).insert(id);
+        self.wake();
+    }
+
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    pub(super) fn take_ended(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.ended)).into_iter().collect()
+    }
+
+    pub(super) fn put_back(&self, ids: Vec<String>) {
+        lock(&self.ended).extend(ids);
+    }
+}
