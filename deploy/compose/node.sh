@@ -1,0 +1,66 @@
+#!/bin/bash
+# The main process of a node's container: runs containerd, the node agent and the proxy, starts again what ends,
+# and on SIGTERM ends the pods, so that no cgroup of theirs is left on the machine.
+# Environment: NODE_NAME, NODE_IP.
+set -u
+home=/var/lib/gantry
+socket=/run/containerd/containerd.sock
+pki=/pki/nodes/$NODE_NAME
+
+agent=(
+    --node-name="$NODE_NAME" --node-ip="$NODE_IP" --kubeconfig="$pki/kubeconfig"
+    --tls-cert="$pki/tls.crt" --tls-key="$pki/tls.key" --ca=/pki/ca.crt
+    --containerd="$socket" --root-dir="$home/agent" --cni-conf-dir="$home/cni/net.d"
+    --pause-image=/usr/share/gantry/images/pause.tar
+)
+proxy=(
+    --node-name="$NODE_NAME" --node-ip="$NODE_IP" --kubeconfig="$pki/proxy.kubeconfig"
+    --tls-cert="$pki/proxy.crt" --tls-key="$pki/proxy.key" --ca=/pki/ca.crt
+)
+
+# keep COMMAND...: in the background; started again one second after it ends, until SIGTERM.
+keep() {
+    (
+        stopping= child=
+        trap 'stopping=yes; [ -z "$child" ] || kill "$child" 2>/dev/null' TERM
+        while [ -z "$stopping" ]; do
+            "$@" &
+            child=$!
+            wait "$child"
+            status=$?
+            # The signal interrupts the first wait; the program is still ending then.
+            [ -z "$stopping" ] || { wait "$child"; break; }
+            echo "node: ${1##*/} ended with status $status and is started again" >&2
+            sleep 1
+        done
+    ) &
+}
+
+stop() {
+    kill "$agent_id" "$proxy_id"
+    wait "$agent_id" "$proxy_id"
+    gantry-node-agent "${agent[@]}" cleanup
+    kill "$containerd_id"
+    wait "$containerd_id"
+    exit 0
+}
+
+# Docker mounts it read-only where a container is not privileged; the agent and the CNI plugins set the
+# switches of this container's own network there.
+mount -o remount,rw /proc/sys
+
+# What an earlier run of this container left is of no use: its processes ended with it.
+rm -rf /run/containerd
+mkdir -p "$home/agent" "$home/cni/net.d" /run/containerd
+/usr/local/lib/gantry/containerd-config.sh "$home/containerd" /run/containerd "$socket" "$home/cni/net.d" \
+    >/run/containerd/config.toml
+keep containerd --config /run/containerd/config.toml
+containerd_id=$!
+until [ -S "$socket" ]; do sleep 0.1; done
+keep gantry-node-agent "${agent[@]}"
+agent_id=$!
+keep gantry-proxy "${proxy[@]}"
+proxy_id=$!
+trap stop TERM INT
+# Waiting also reaps what containerd's shims leave behind. A signal interrupts it.
+while :; do wait; done
