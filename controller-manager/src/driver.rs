@@ -1,0 +1,350 @@
+//! The one driver of all controllers: it wakes keys, lets the controller decide, carries the actions out,
+//! continues the trace, backs off, and holds a key behind its gate.
+//!
+//! Architecture invariant: a key is decided about only by one worker at a time, and only when its caches have
+//! seen everything that was written for it before (tests: `tests`, `deployment::simulation`).
+
+mod apply;
+
+use crate::action::{Action, Attempt, Says};
+use crate::cluster::{Cluster, Watches};
+use crate::memory::{Awaited, Gate, Memory, Outcome, Seen as _};
+use crate::metrics::QueueMetrics;
+use crate::wakes::{Wakes, WorkKey};
+use apply::Writer;
+use futures::stream::{self, StreamExt as _};
+use gantry_client::{EventType, Recorder};
+use gantry_telemetry::trace;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+/// Keys of one controller that are decided about at once. Keys that sleep behind a gate do not count.
+const WORKERS: usize = 16;
+/// Writes of one decision that are under way at once: enough to hide round trips, few enough to leave the
+/// apiserver to others.
+const WRITES_AT_ONCE: usize = 64;
+/// How long reconciles that are under way may take when the process ends.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// A controller: what wakes it, and its decision. The decision proper is a pure function; what is here gathers
+/// the view that it looks at.
+pub trait Controller: Send + Sync + 'static {
+    type Key: WorkKey;
+    /// The name of its queue in metrics, and of its spans (`<name>.reconcile`).
+    const NAME: &'static str;
+
+    /// Registers what wakes keys.
+    fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Self::Key>);
+
+    /// Decides about a key. `None` when its object is gone: then everything about it is forgotten. An error is
+    /// a read that failed: the key comes back later.
+    fn decide(
+        &self,
+        cluster: &Cluster,
+        key: &Self::Key,
+        memory: &Memory,
+    ) -> impl Future<Output = Result<Option<Vec<Action>>, gantry_client::Error>> + Send;
+}
+
+/// A controller with its queue, from the registration of its watches to its end.
+pub struct Driver<C: Controller> {
+    controller: Arc<C>,
+    wakes: Wakes<C::Key>,
+    metrics: QueueMetrics,
+    memories: Mutex<HashMap<C::Key, Memory>>,
+    /// Differs between any two runs of the process.
+    epoch: u64,
+}
+
+impl<C: Controller> Driver<C> {
+    pub fn new(controller: C, watches: &mut Watches, metrics: QueueMetrics, epoch: u64) -> Arc<Driver<C>> {
+        let controller = Arc::new(controller);
+        let wakes = Wakes::new(metrics.clone());
+        controller.watch(watches, &wakes);
+        Arc::new(Driver {
+            controller,
+            wakes,
+            metrics,
+            memories: Mutex::default(),
+            epoch,
+        })
+    }
+
+    /// Works until `shutdown`.
+    pub async fn run(
+        self: Arc<Self>,
+        cluster: Arc<Cluster>,
+        recorder: Recorder,
+        shutdown: CancellationToken,
+    ) {
+        if shutdown.run_until_cancelled(cluster.synced()).await.is_none() {
+            return;
+        }
+        tracing::info!(controller = C::NAME, "started");
+        let places = Arc::new(Semaphore::new(WORKERS));
+        let tracker = TaskTracker::new();
+        loop {
+            let next = async {
+                let place = places.clone().acquire_owned().await;
+                (place, self.wakes.next().await)
+            };
+            let Some((place, Some(key))) = shutdown.run_until_cancelled(next).await else {
+                break;
+            };
+            let (driver, cluster) = (self.clone(), cluster.clone());
+            let (recorder, shutdown) = (recorder.clone(), shutdown.clone());
+            tracker.spawn(async move {
+                let gate = driver.look_at(&key, &cluster, &recorder).await;
+                drop(place);
+                // Behind its gate a key takes no worker's place.
+                let _ = shutdown
+                    .run_until_cancelled(driver.sleep(&key, gate, &cluster))
+                    .await;
+                driver.wakes.done(&key);
+            });
+        }
+        self.wakes.close();
+        tracker.close();
+        // Whatever is still under way is repeated by the next run.
+        let _ = tokio::time::timeout(DRAIN_LIMIT, tracker.wait()).await;
+    }
+
+    /// One reconcile. Returns what the key has to wait for before the next.
+    async fn look_at(&self, key: &C::Key, cluster: &Cluster, recorder: &Recorder) -> Gate {
+        let started = Instant::now();
+        let mut memory = self.recall(key);
+        let causes = self.wakes.take_causes(key);
+        let decided = self.controller.decide(cluster, key, &memory).await;
+        let gate = match decided {
+            Ok(Some(actions)) => {
+                self.act(key, &mut memory, actions, causes, cluster, recorder)
+                    .await;
+                let gate = memory.gate.clone();
+                self.remember(key, memory);
+                gate
+            }
+            Ok(None) => {
+                self.wakes.succeeded(key);
+                Gate::default()
+            }
+            Err(error) => {
+                tracing::warn!(controller = C::NAME, %key, %error, "a read that the decision needs failed");
+                self.wakes.retry(key, causes);
+                self.remember(key, memory);
+                Gate::default()
+            }
+        };
+        self.metrics.worked(started.elapsed());
+        gate
+    }
+
+    async fn act(
+        &self,
+        key: &C::Key,
+        memory: &mut Memory,
+        actions: Vec<Action>,
+        causes: Vec<Arc<str>>,
+        cluster: &Cluster,
+        recorder: &Recorder,
+    ) {
+        let had_failed = memory.failure.take().is_some();
+        let is_write = |action: &Action| !matches!(action, Action::WakeAfter(_) | Action::Tell { .. });
+        if actions.iter().any(is_write) {
+            // A look that changes nothing leaves no span.
+            let span = self.span(key, &causes);
+            self.carry_out(&actions, memory, cluster, recorder)
+                .instrument(span)
+                .await;
+        }
+        let mut soonest: Option<Duration> = None;
+        for action in &actions {
+            match action {
+                Action::WakeAfter(delay) => soonest = Some(soonest.unwrap_or(*delay).min(*delay)),
+                Action::Tell { says } => tell(recorder, says),
+                _ => {}
+            }
+        }
+        let now = Instant::now();
+        if let Some(delay) = soonest.filter(|delay| memory.sets_timer(now + *delay, now)) {
+            self.wakes.wake_after(key.clone(), delay, causes.clone());
+        }
+        match &memory.failure {
+            Some(failure) => {
+                tracing::warn!(controller = C::NAME, %key, error = failure.message, "a write failed, it is tried again");
+                self.wakes.retry(key, causes);
+            }
+            None => {
+                self.wakes.succeeded(key);
+                if had_failed {
+                    // The last decision may have reported the failure, which is over now.
+                    self.wakes.wake_after(key.clone(), Duration::ZERO, causes);
+                }
+            }
+        }
+    }
+
+    /// In order; the first failure ends it, because what follows may have relied on it.
+    async fn carry_out(
+        &self,
+        actions: &[Action],
+        memory: &mut Memory,
+        cluster: &Cluster,
+        recorder: &Recorder,
+    ) {
+        let writer = &Writer {
+            client: &cluster.client,
+        };
+        for batch in batches(actions) {
+            let mut writes = Vec::with_capacity(batch.len());
+            for action in batch {
+                writes.push(async move { (action, writer.write(action).await) });
+            }
+            let outcomes: Vec<_> = stream::iter(writes)
+                .buffer_unordered(WRITES_AT_ONCE)
+                .collect()
+                .await;
+            for (action, outcome) in &outcomes {
+                let Some(outcome) = outcome else { continue };
+                memory.note(action, outcome);
+                if let Some(says) = action.says() {
+                    tell_outcome(recorder, says, outcome);
+                }
+            }
+            if memory.failure.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the caches have seen what the key has to wait for.
+    async fn sleep(&self, key: &C::Key, gate: Gate, cluster: &Cluster) {
+        while let Some(awaited) = gate.awaits(cluster) {
+            match awaited {
+                Awaited::Revision { resource, revision } => cluster.reached(resource, revision).await,
+                Awaited::Gone(target) => {
+                    let resource = target.kind.resource;
+                    // Whatever comes next may be the deletion.
+                    let next = cluster.revision(resource).unwrap_or(0) + 1;
+                    cluster.reached(resource, next).await;
+                }
+            }
+        }
+        let mut memories = self.lock();
+        if let Some(memory) = memories.get_mut(key) {
+            memory.gate.open();
+            if memory.is_blank(Instant::now()) {
+                memories.remove(key);
+            }
+        }
+    }
+
+    fn span(&self, key: &C::Key, causes: &[Arc<str>]) -> tracing::Span {
+        let name = format!("{}.reconcile", C::NAME);
+        let span = tracing::info_span!("controller.reconcile", otel.name = name, controller = C::NAME, %key);
+        if let Some((first, others)) = causes.split_first() {
+            trace::continue_from(&span, first);
+            others.iter().for_each(|cause| trace::link(&span, cause));
+        }
+        span
+    }
+
+    fn recall(&self, key: &C::Key) -> Memory {
+        self.lock().remove(key).unwrap_or_else(|| Memory::new(self.epoch))
+    }
+
+    fn remember(&self, key: &C::Key, memory: Memory) {
+        self.lock().insert(key.clone(), memory);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<C::Key, Memory>> {
+        // No code that holds the lock can panic half way through a change.
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Groups of actions that may be under way together: deletions with deletions, creations in batches that
+/// double from one on, everything else alone.
+fn batches(actions: &[Action]) -> Vec<&[Action]> {
+    let mut batches = Vec::new();
+    let mut rest = actions;
+    let mut creations = 1;
+    while let Some(first) = rest.first() {
+        let alike = rest
+            .iter()
+            .take_while(|action| action.attempt() == first.attempt())
+            .count();
+        let length = match first.attempt() {
+            Attempt::Create => alike.min(creations),
+            Attempt::Delete => alike,
+            Attempt::Write => 1,
+        };
+        creations = if first.attempt() == Attempt::Create {
+            creations * 2
+        } else {
+            1
+        };
+        let (batch, later) = rest.split_at(length);
+        batches.push(batch);
+        rest = later;
+    }
+    batches
+}
+
+fn tell_outcome(recorder: &Recorder, says: &Says, outcome: &Outcome) {
+    match outcome {
+        Outcome::Written { .. } | Outcome::Gone => tell(recorder, says),
+        Outcome::Failed { message } | Outcome::InDoubt { message, .. } => {
+            if let Some((reason, prefix)) = &says.on_failure {
+                let message = format!("{prefix}{message}");
+                recorder.about_reference(says.about.clone(), EventType::Warning, reason, message);
+            }
+        }
+        Outcome::Taken { .. } => {}
+    }
+}
+
+fn tell(recorder: &Recorder, says: &Says) {
+    let event_type = if says.warning {
+        EventType::Warning
+    } else {
+        EventType::Normal
+    };
+    recorder.about_reference(says.about.clone(), event_type, says.reason, says.message.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_proto::core::v1::Pod;
+    use gantry_proto::core::v1::ServiceAccount;
+
+    #[test]
+    fn creations_start_slowly_and_deletions_go_together() {
+        let create = || Action::Create {
+            object: ServiceAccount::default().into(),
+            says: None,
+        };
+        let delete = || Action::Delete {
+            target: crate::action::Target::of(&Pod::default()),
+            grace_seconds: None,
+            propagation: None,
+            says: None,
+        };
+        let check = |actions: Vec<Action>, expected: &[usize]| {
+            let lengths: Vec<usize> = batches(&actions).iter().map(|batch| batch.len()).collect();
+            assert_eq!(lengths, expected);
+        };
+        check(vec![], &[]);
+        check((0..10).map(|_| create()).collect(), &[1, 2, 4, 3]);
+        check((0..10).map(|_| delete()).collect(), &[10]);
+        check(
+            vec![create(), delete(), delete(), create(), create()],
+            &[1, 2, 1, 1],
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! What a worker remembers about a key between two looks at it: how the last attempt failed, which names its
+//! children have had, and the gate.
+//!
+//! ```text
+//!            action written, revision R                     cache has seen R
+//!  Open ------------------------------------> Closed(R) -------------------------> Open
+//!    |       reply lost                          ^
+//!    `--------> fresh read at revision F --------'   (Closed(F): F is later than anything that was sent)
+//! ```
+//!
+//! Behind a closed gate a key sleeps, so that no decision is made on a picture older than its own writes.
+
+use crate::action::{Action, Failure, Target};
+use crate::child_names::{self, ChildNames};
+use crate::ownership::controller_of;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// What became of one action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Written, at this revision.
+    Written {
+        revision: i64,
+    },
+    /// A creation found the name taken by an object of this revision. Whose it is, the next decision reads.
+    Taken {
+        revision: i64,
+    },
+    /// A deletion was accepted, or the target was not there any more.
+    Gone,
+    /// The reply was lost; a fresh read that began afterwards saw this revision.
+    InDoubt {
+        fresh: i64,
+        message: String,
+    },
+    Failed {
+        message: String,
+    },
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    pub failure: Option<Failure>,
+    pub gate: Gate,
+    epoch: u64,
+    names: Option<ChildNames>,
+    /// The earliest timer that is set for the key. A second one is set only if it is earlier, or each look
+    /// would leave one more timer behind.
+    wakes_at: Option<Instant>,
+}
+
+impl Memory {
+    pub fn new(epoch: u64) -> Memory {
+        Memory {
+            epoch,
+            ..Memory::default()
+        }
+    }
+
+    /// The names for the children of the owner with this uid.
+    pub fn names(&self, owner_uid: &str) -> ChildNames {
+        match &self.names {
+            Some(names) if names.owner_uid == owner_uid => names.clone(),
+            _ => ChildNames::new(self.epoch, owner_uid),
+        }
+    }
+
+    /// Whether a timer that ends at `at` is needed beside those that are set.
+    pub fn sets_timer(&mut self, at: Instant, now: Instant) -> bool {
+        let is_needed = self.wakes_at.is_none_or(|set| set <= now || at < set);
+        if is_needed {
+            self.wakes_at = Some(at);
+        }
+        is_needed
+    }
+
+    /// Nothing in it is worth keeping.
+    pub fn is_blank(&self, now: Instant) -> bool {
+        let has_timer = self.wakes_at.is_some_and(|set| set > now);
+        self.failure.is_none() && self.gate == Gate::default() && self.names.is_none() && !has_timer
+    }
+
+    /// Takes note of an action's outcome.
+    pub fn note(&mut self, action: &Action, outcome: &Outcome) {
+        let names_outcome = match outcome {
+            Outcome::Written { .. } | Outcome::Taken { .. } => Some(child_names::Outcome::Used),
+            Outcome::InDoubt { .. } => Some(child_names::Outcome::InDoubt),
+            Outcome::Gone | Outcome::Failed { .. } => None,
+        };
+        if let (Action::Create { object, .. }, Some(names_outcome)) = (action, names_outcome)
+            && let metadata = object.metadata()
+            && let Some(owner) = controller_of(metadata)
+            && !metadata.generate_name.is_empty()
+        {
+            let mut names = self.names(&owner.uid);
+            names.note(&metadata.generate_name, &metadata.name, names_outcome);
+            self.names = Some(names);
+        }
+        let Some(target) = action.target() else { return };
+        match outcome {
+            Outcome::Written { revision } | Outcome::Taken { revision } => {
+                self.gate.close_until(target.kind.resource, *revision);
+            }
+            Outcome::InDoubt { fresh, .. } => self.gate.close_until(target.kind.resource, *fresh),
+            Outcome::Gone => self.gate.close_until_gone(target),
+            Outcome::Failed { .. } => {}
+        }
+        if let Outcome::InDoubt { message, .. } | Outcome::Failed { message } = outcome {
+            self.failure = Some(Failure {
+                of: action.attempt(),
+                message: message.clone(),
+            });
+        }
+    }
+}
+
+impl Action {
+    /// What the action writes to.
+    fn target(&self) -> Option<Target> {
+        match self {
+            Action::Create { object, .. } | Action::UpdateStatus { object } => Some(object.target()),
+            Action::Patch { target, .. } | Action::Adopt { target, .. } | Action::Delete { target, .. } => {
+                Some(target.clone())
+            }
+            Action::Finalize { namespace } => Some(Target::of(namespace)),
+            Action::Tell { .. } | Action::WakeAfter(_) => None,
+        }
+    }
+}
+
+/// What a key waits for before it is looked at again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gate {
+    /// By the resource's plural name.
+    revisions: BTreeMap<&'static str, i64>,
+    gone: Vec<Target>,
+}
+
+/// The caches, as far as a gate looks at them.
+pub trait Seen {
+    /// How far the cache of a resource is; `None` where there is none, which closes no gate.
+    fn revision(&self, resource: &str) -> Option<i64>;
+    /// Whether the cache still shows the target, and not as being deleted.
+    fn shows(&self, target: &Target) -> bool;
+}
+
+/// One thing that a gate waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Awaited {
+    Revision { resource: &'static str, revision: i64 },
+    Gone(Target),
+}
+
+impl Gate {
+    pub fn close_until(&mut self, resource: &'static str, revision: i64) {
+        let entry = self.revisions.entry(resource).or_insert(revision);
+        *entry = revision.max(*entry);
+    }
+
+    fn close_until_gone(&mut self, target: Target) {
+        if !self.gone.contains(&target) {
+            self.gone.push(target);
+        }
+    }
+
+    /// What is still awaited; nothing when the gate is open.
+    pub fn awaits(&self, seen: &impl Seen) -> Option<Awaited> {
+        let late = self
+            .revisions
+            .iter()
+            .find(|(resource, revision)| seen.revision(resource).is_some_and(|seen| seen < **revision));
+        if let Some((resource, revision)) = late {
+            return Some(Awaited::Revision {
+                resource,
+                revision: *revision,
+            });
+        }
+        self.gone
+            .iter()
+            .find(|target| seen.shows(target))
+            .cloned()
+            .map(Awaited::Gone)
+    }
+
+    /// Forgets what was awaited, once it is there.
+    pub fn open(&mut self) {
+        *self = Gate::default();
+    }
+}

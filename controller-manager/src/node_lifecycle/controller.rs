@@ -1,0 +1,167 @@
+//! What wakes a node, and how long it has been silent.
+
+use super::heartbeats::{Heartbeats, Sign};
+use super::{View, evictions_allowed, ready, reconcile};
+use crate::action::Action;
+use crate::clock;
+use crate::cluster::{Cluster, Watches};
+use crate::driver::Controller;
+use crate::memory::Memory;
+use crate::pod_facts;
+use crate::wakes::Wakes;
+use gantry_proto::Key;
+use gantry_proto::coordination::v1::Lease;
+use gantry_proto::core::v1::{Node, Pod};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// The namespace of the nodes' leases.
+pub const LEASES: &str = "kube-node-lease";
+/// A silent node's lease is read afresh this often: a failed read says that we could not have seen a renewal,
+/// which is no fault of the node's. Agents renew every ten seconds, so a node in good health is never read.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+
+pub struct NodeLifecycleController {
+    grace: Duration,
+    heartbeats: Arc<Heartbeats>,
+}
+
+impl NodeLifecycleController {
+    pub fn new(grace: Duration) -> NodeLifecycleController {
+        NodeLifecycleController {
+            grace,
+            heartbeats: Arc::default(),
+        }
+    }
+
+    /// For how long the node has been silent while we could have heard it.
+    async fn silence(&self, cluster: &Cluster, name: &str, now: SystemTime) -> Duration {
+        let silence = self.heartbeats.silence(name, now);
+        if silence < PROBE_AFTER {
+            return silence;
+        }
+        match cluster.client.get::<Lease>(&Key::new(LEASES, name)).await {
+            Ok(lease) => {
+                self.heartbeats.note(name, lease_sign(&lease), now, self.grace);
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                tracing::debug!(node = name, %error, "cannot tell whether the node is silent");
+                self.heartbeats.was_blind(name, now);
+            }
+        }
+        self.heartbeats.silence(name, now)
+    }
+}
+
+impl Controller for NodeLifecycleController {
+    type Key = Key;
+    const NAME: &'static str = "node_lifecycle";
+
+    fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
+        let (wake, cluster) = (wakes.clone(), watches.cluster.clone());
+        let (heartbeats, grace) = (self.heartbeats.clone(), self.grace);
+        watches.nodes.add(move |change| {
+            match &change.new {
+                Some(node) => {
+                    heartbeats.note(&change.key.name, status_sign(&node.object), clock::now(), grace);
+                }
+                None => heartbeats.forget(&change.key.name),
+            }
+            wake.wake(change.key.clone(), change.cause.as_ref());
+            let readiness =
+                |node: Option<&Node>| node.and_then(ready).map(|condition| condition.status.clone());
+            let old = readiness(change.old.as_ref().map(|entry| &entry.object));
+            if old != readiness(change.new.as_ref().map(|entry| &entry.object)) {
+                // Whether the others' pods may be evicted depends on how many nodes are ready.
+                let nodes = cluster
+                    .get()
+                    .map(|cluster| cluster.nodes.snapshot())
+                    .unwrap_or_default();
+                nodes.keys().for_each(|key| wake.wake(key.clone(), None));
+            }
+        });
+        let (wake, heartbeats, grace) = (wakes.clone(), self.heartbeats.clone(), self.grace);
+        watches.leases.add(move |change| {
+            let Some(lease) = change.new.as_ref().filter(|_| change.key.namespace == LEASES) else {
+                return;
+            };
+            let was_silent =
+                heartbeats.note(&change.key.name, lease_sign(&lease.object), clock::now(), grace);
+            if was_silent {
+                wake.wake(Key::cluster(&change.key.name), None);
+            }
+        });
+        let (wake, cluster) = (wakes.clone(), watches.cluster.clone());
+        watches.pods.add(move |change| {
+            // A node that is lost has no pods that are ready, not even one that is said to be so later.
+            let (Some(pod), Some(cluster)) = (&change.new, cluster.get()) else {
+                return;
+            };
+            let key = Key::cluster(&pod.spec().node_name);
+            let is_lost = |node: &Node| ready(node).is_some_and(|condition| condition.status == "Unknown");
+            if pod_facts::is_ready(&pod.object)
+                && cluster.nodes.get(&key).is_some_and(|node| is_lost(&node.object))
+            {
+                wake.wake(key, change.cause.as_ref());
+            }
+        });
+    }
+
+    async fn decide(
+        &self,
+        cluster: &Cluster,
+        key: &Key,
+        _memory: &Memory,
+    ) -> Result<Option<Vec<Action>>, gantry_client::Error> {
+        let Some(node) = cluster.nodes.get(key) else {
+            return Ok(None);
+        };
+        let now = clock::now();
+        let silence = self.silence(cluster, &key.name, now).await;
+        let nodes = cluster.nodes.snapshot();
+        let all_pods = cluster.pods.snapshot();
+        let pods: Vec<&Pod> = match ready(&node.object) {
+            Some(condition) if condition.status == "Unknown" => all_pods
+                .values()
+                .map(|entry| &entry.object)
+                .filter(|pod| pod.spec().node_name == key.name)
+                .collect(),
+            _ => Vec::new(),
+        };
+        let mut actions = reconcile(&View {
+            node: &node.object,
+            pods,
+            silence,
+            grace: self.grace,
+            evictions_allowed: evictions_allowed(nodes.values().map(|entry| &entry.object)),
+            now,
+        });
+        actions.push(Action::WakeAfter(PROBE_AFTER));
+        Ok(Some(actions))
+    }
+}
+
+fn lease_sign(lease: &Lease) -> Sign {
+    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
+    Sign::Lease(renewed.map_or(0, |time| nanoseconds(time.seconds, time.nanos)))
+}
+
+fn status_sign(node: &Node) -> Sign {
+    // A condition that this controller has set does not move the heartbeat.
+    let beats = node
+        .status()
+        .conditions
+        .iter()
+        .filter_map(|condition| condition.last_heartbeat_time.as_ref());
+    Sign::Status(
+        beats
+            .map(|time| nanoseconds(time.seconds, time.nanos))
+            .max()
+            .unwrap_or(0),
+    )
+}
+
+fn nanoseconds(seconds: i64, nanos: i32) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
+}

@@ -1,0 +1,88 @@
+//! Signs of life, timed by this process's own clock: the node's clock may be wrong, and a renewal counts from
+//! when we could have seen it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// One entry for each node.
+#[derive(Debug, Default)]
+pub struct Heartbeats {
+    by_node: Mutex<HashMap<String, Heartbeat>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Heartbeat {
+    /// The lease's renewTime and the node's lastHeartbeatTime, in nanoseconds: only changes matter.
+    lease: i128,
+    status: i128,
+    seen: Option<SystemTime>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    Lease(i128),
+    Status(i128),
+}
+
+impl Heartbeats {
+    /// Takes note of a sign, which counts if it is another than the last of its sort. Returns whether the node
+    /// had been silent for longer than `quiet`.
+    pub fn note(&self, node: &str, sign: Sign, now: SystemTime, quiet: Duration) -> bool {
+        let mut by_node = self.lock();
+        let heartbeat = by_node.entry(node.into()).or_default();
+        let last = match sign {
+            Sign::Lease(_) => &mut heartbeat.lease,
+            Sign::Status(_) => &mut heartbeat.status,
+        };
+        let (Sign::Lease(value) | Sign::Status(value)) = sign;
+        if *last == value {
+            return false;
+        }
+        *last = value;
+        let since = heartbeat.seen.replace(now);
+        since.is_some_and(|since| now.duration_since(since).unwrap_or_default() > quiet)
+    }
+
+    /// For how long there has been no sign. A node that is met for the first time has been heard just now.
+    pub fn silence(&self, node: &str, now: SystemTime) -> Duration {
+        let mut by_node = self.lock();
+        let seen = *by_node.entry(node.into()).or_default().seen.get_or_insert(now);
+        now.duration_since(seen).unwrap_or_default()
+    }
+
+    /// We could not have seen a sign until now: the silence begins anew.
+    pub fn was_blind(&self, node: &str, now: SystemTime) {
+        self.lock().entry(node.into()).or_default().seen = Some(now);
+    }
+
+    pub fn forget(&self, node: &str) {
+        self.lock().remove(node);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Heartbeat>> {
+        // No code that holds the lock can panic half way through a change.
+        self.by_node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_new_sign_ends_the_silence() {
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let quiet = Duration::from_secs(40);
+        let heartbeats = Heartbeats::default();
+        assert_eq!(heartbeats.silence("n", at(0)), Duration::ZERO);
+        assert_eq!(heartbeats.silence("n", at(10)), Duration::from_secs(10));
+        assert!(!heartbeats.note("n", Sign::Lease(1), at(20), quiet));
+        assert!(!heartbeats.note("n", Sign::Lease(1), at(30), quiet));
+        assert_eq!(heartbeats.silence("n", at(50)), Duration::from_secs(30));
+        heartbeats.was_blind("n", at(50));
+        assert_eq!(heartbeats.silence("n", at(55)), Duration::from_secs(5));
+        assert!(heartbeats.note("n", Sign::Status(1), at(100), quiet));
+        assert_eq!(heartbeats.silence("n", at(100)), Duration::ZERO);
+    }
+}

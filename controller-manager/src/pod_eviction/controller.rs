@@ -1,0 +1,80 @@
+//! What wakes a pod for eviction.
+
+use super::reconcile;
+use crate::action::Action;
+use crate::clock;
+use crate::cluster::{Cluster, Watches};
+use crate::driver::Controller;
+use crate::memory::Memory;
+use crate::wakes::Wakes;
+use gantry_proto::Key;
+use gantry_proto::core::v1::{Node, Taint};
+use std::sync::Arc;
+
+pub struct PodEvictionController;
+
+impl Controller for PodEvictionController {
+    type Key = Key;
+    const NAME: &'static str = "pod_eviction";
+
+    fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
+        let (wake, cluster) = (wakes.clone(), watches.cluster.clone());
+        watches.pods.add(move |change| {
+            let Some(pod) = &change.new else { return };
+            let before = change
+                .old
+                .as_ref()
+                .map(|old| (old.spec().node_name.clone(), &old.spec().tolerations));
+            let is_moved = before != Some((pod.spec().node_name.clone(), &pod.spec().tolerations));
+            let node = cluster
+                .get()
+                .and_then(|cluster| cluster.nodes.get(&Key::cluster(&pod.spec().node_name)));
+            if is_moved && node.is_none_or(|node| evicting(&node.object).next().is_some()) {
+                wake.wake(change.key.clone(), change.cause.as_ref());
+            }
+        });
+        let (wake, cluster) = (wakes.clone(), watches.cluster.clone());
+        watches.nodes.add(move |change| {
+            let (Some(node), Some(cluster)) = (&change.new, cluster.get()) else {
+                return;
+            };
+            let before: Vec<&Taint> = change
+                .old
+                .as_ref()
+                .map(|old| evicting(&old.object).collect())
+                .unwrap_or_default();
+            if evicting(&node.object).eq(before) {
+                return;
+            }
+            for (key, pod) in &cluster.pods.snapshot() {
+                if pod.spec().node_name == change.key.name {
+                    wake.wake(key.clone(), change.cause.as_ref());
+                }
+            }
+        });
+    }
+
+    async fn decide(
+        &self,
+        cluster: &Cluster,
+        key: &Key,
+        _memory: &Memory,
+    ) -> Result<Option<Vec<Action>>, gantry_client::Error> {
+        let Some(pod) = cluster.pods.get(key) else {
+            return Ok(None);
+        };
+        let node = cluster.nodes.get(&Key::cluster(&pod.spec().node_name));
+        Ok(Some(reconcile(
+            &pod.object,
+            node.as_ref().map(|entry| &entry.object),
+            clock::now(),
+        )))
+    }
+}
+
+fn evicting(node: &Node) -> impl Iterator<Item = &Taint> {
+    node.spec()
+        .taints
+        .iter()
+        .filter(|taint| taint.effect == "NoExecute")
+}

@@ -1,0 +1,239 @@
+//! Eviction: a pod leaves a node whose NoExecute taints it does not tolerate, or no longer.
+
+pub mod controller;
+
+use crate::action::{Action, Says, Target, reference_to};
+use crate::node_lifecycle::{NOT_READY, UNREACHABLE};
+use crate::pod_facts;
+use gantry_proto::core::v1::{Node, Pod, PodCondition, Taint, Toleration};
+use gantry_proto::meta::v1::Time;
+use serde_json::json;
+use std::time::{Duration, SystemTime};
+
+/// How long a pod that says nothing about it stays on a node that is not ready or not reachable (Kubernetes'
+/// admission plugin DefaultTolerationSeconds writes this into each pod).
+const DEFAULT_TOLERATION: Duration = Duration::from_secs(300);
+
+pub fn reconcile(pod: &Pod, node: Option<&Node>, now: SystemTime) -> Vec<Action> {
+    let Some(node) = node else { return Vec::new() };
+    if !pod_facts::is_active(pod) {
+        return Vec::new();
+    }
+    match stay(pod, &node.spec().taints, now) {
+        Stay::ForGood => Vec::new(),
+        Stay::For(time) if !time.is_zero() => vec![Action::WakeAfter(time)],
+        Stay::For(_) => evict(pod, now),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    ForGood,
+    For(Duration),
+}
+
+fn stay(pod: &Pod, taints: &[Taint], now: SystemTime) -> Stay {
+    let evicting = taints.iter().filter(|taint| taint.effect == "NoExecute");
+    let ends = evicting.filter_map(|taint| {
+        let allowed = tolerated_for(&pod.spec().tolerations, taint)?;
+        let since = taint
+            .time_added
+            .as_ref()
+            .map_or(Duration::ZERO, |added| added.elapsed_at(now));
+        Some(allowed.saturating_sub(since))
+    });
+    ends.min().map_or(Stay::ForGood, Stay::For)
+}
+
+/// How long the pod tolerates the taint; `None` for good.
+fn tolerated_for(tolerations: &[Toleration], taint: &Taint) -> Option<Duration> {
+    let matching: Vec<&Toleration> = tolerations
+        .iter()
+        .filter(|toleration| tolerates(toleration, taint))
+        .collect();
+    if matching.is_empty() {
+        let by_default = taint.key == NOT_READY || taint.key == UNREACHABLE;
+        return Some(if by_default {
+            DEFAULT_TOLERATION
+        } else {
+            Duration::ZERO
+        });
+    }
+    // The strictest counts; a negative time is none.
+    let seconds = matching
+        .iter()
+        .filter_map(|toleration| toleration.toleration_seconds)
+        .min()?;
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    if !toleration.effect.is_empty() && toleration.effect != taint.effect {
+        return false;
+    }
+    if !toleration.key.is_empty() && toleration.key != taint.key {
+        return false;
+    }
+    match toleration.operator.as_str() {
+        "" | "Equal" => !toleration.key.is_empty() && toleration.value == taint.value,
+        "Exists" => true,
+        _ => false,
+    }
+}
+
+fn evict(pod: &Pod, now: SystemTime) -> Vec<Action> {
+    const DISRUPTION_TARGET: &str = "DisruptionTarget";
+    let mut actions = Vec::new();
+    let is_told = pod_facts::condition(pod, DISRUPTION_TARGET).is_some_and(|one| one.status == "True");
+    if !is_told {
+        let mut conditions = pod.status().conditions.clone();
+        conditions.retain(|condition| condition.r#type != DISRUPTION_TARGET);
+        conditions.push(PodCondition {
+            r#type: DISRUPTION_TARGET.into(),
+            status: "True".into(),
+            reason: "DeletionByTaintManager".into(),
+            message: "Taint manager: deleting due to NoExecute taint".into(),
+            last_transition_time: Some(Time::from_system(now)),
+            ..PodCondition::default()
+        });
+        actions.push(Action::Patch {
+            target: Target::of(pod),
+            subresource: Some("status"),
+            patch: json!({
+                "metadata": {"uid": pod.metadata().uid, "resourceVersion": pod.metadata().resource_version},
+                "status": {"conditions": conditions},
+            }),
+            says: None,
+        });
+    }
+    let metadata = pod.metadata();
+    actions.push(Action::Delete {
+        target: Target::of(pod),
+        grace_seconds: None,
+        propagation: None,
+        says: Some(Says {
+            about: reference_to(pod),
+            warning: false,
+            reason: "TaintManagerEviction",
+            message: format!(
+                "Marking for deletion Pod {}/{}",
+                metadata.namespace, metadata.name
+            ),
+            on_failure: None,
+        }),
+    });
+    actions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn taint(key: &str, effect: &str, added: u64) -> Taint {
+        Taint {
+            key: key.into(),
+            effect: effect.into(),
+            time_added: Some(Time::from_system(at(added))),
+            ..Taint::default()
+        }
+    }
+
+    fn toleration(key: &str, operator: &str, effect: &str, seconds: Option<i64>) -> Toleration {
+        Toleration {
+            key: key.into(),
+            operator: operator.into(),
+            effect: effect.into(),
+            toleration_seconds: seconds,
+            ..Toleration::default()
+        }
+    }
+
+    #[test]
+    fn a_pod_stays_as_long_as_it_tolerates() {
+        let check = |tolerations: &[Toleration], taints: &[Taint], now: u64, expected: Option<u64>| {
+            let mut pod = Pod::default();
+            pod.spec_mut().tolerations = tolerations.to_vec();
+            let expected = expected.map_or(Stay::ForGood, |seconds| Stay::For(Duration::from_secs(seconds)));
+            assert_eq!(
+                stay(&pod, taints, at(now)),
+                expected,
+                "{tolerations:?} {taints:?} {now}"
+            );
+        };
+        let lost = [
+            taint(UNREACHABLE, "NoSchedule", 100),
+            taint(UNREACHABLE, "NoExecute", 100),
+        ];
+        check(&[], &[], 100, None);
+        check(&[], &[taint("full", "NoSchedule", 100)], 100, None);
+        check(&[], &[taint("dedicated", "NoExecute", 100)], 100, Some(0));
+        check(&[], &lost, 100, Some(300));
+        check(&[], &lost, 399, Some(1));
+        check(&[], &lost, 400, Some(0));
+        check(
+            &[toleration(UNREACHABLE, "Exists", "NoExecute", Some(10))],
+            &lost,
+            105,
+            Some(5),
+        );
+        check(
+            &[toleration(UNREACHABLE, "Exists", "NoExecute", None)],
+            &lost,
+            9999,
+            None,
+        );
+        check(&[toleration("", "Exists", "", None)], &lost, 9999, None);
+        check(&[toleration("", "", "", None)], &lost, 100, Some(300));
+        check(
+            &[toleration(UNREACHABLE, "Exists", "NoSchedule", None)],
+            &lost,
+            100,
+            Some(300),
+        );
+        check(
+            &[toleration(UNREACHABLE, "Exists", "NoExecute", Some(-1))],
+            &lost,
+            100,
+            Some(0),
+        );
+        let two = [
+            taint(NOT_READY, "NoExecute", 100),
+            taint("dedicated", "NoExecute", 100),
+        ];
+        check(
+            &[toleration("dedicated", "Exists", "", None)],
+            &two,
+            100,
+            Some(300),
+        );
+    }
+
+    #[test]
+    fn an_eviction_says_why_before_it_deletes() {
+        let mut pod = Pod::default();
+        pod.spec_mut().node_name = "n1".into();
+        let mut node = Node::default();
+        node.spec_mut().taints = vec![taint("dedicated", "NoExecute", 0)];
+        let actions = reconcile(&pod, Some(&node), at(10));
+        let [
+            Action::Patch { patch, .. },
+            Action::Delete {
+                grace_seconds: None, ..
+            },
+        ] = &actions[..]
+        else {
+            panic!("{actions:?}")
+        };
+        assert_eq!(
+            patch["status"]["conditions"][0]["reason"],
+            "DeletionByTaintManager"
+        );
+        pod.metadata_mut().deletion_timestamp = Some(Time::default());
+        assert_eq!(reconcile(&pod, Some(&node), at(10)), []);
+        assert_eq!(reconcile(&pod, None, at(10)), []);
+    }
+}

@@ -1,0 +1,128 @@
+//! What wakes a pod for garbage collection, and since when its node is gone.
+
+use super::{NodeState, QUARANTINE, beyond_threshold, reconcile};
+use crate::action::Action;
+use crate::clock;
+use crate::cluster::{Cluster, Watches, read_metadata};
+use crate::driver::Controller;
+use crate::memory::Memory;
+use crate::pod_facts;
+use crate::wakes::Wakes;
+use gantry_proto::core::v1::{Node, Pod};
+use gantry_proto::{Key, Kind};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// Ended pods are counted this often, as in Kubernetes.
+const COUNT_EVERY: Duration = Duration::from_secs(20);
+
+pub struct PodGcController {
+    threshold: usize,
+    /// Nodes that pods are bound to and that the cache does not show, and since when.
+    gone_since: Mutex<HashMap<String, SystemTime>>,
+}
+
+impl PodGcController {
+    pub fn new(threshold: usize) -> PodGcController {
+        PodGcController {
+            threshold,
+            gone_since: Mutex::default(),
+        }
+    }
+
+    async fn node_state(
+        &self,
+        cluster: &Cluster,
+        pod: &Pod,
+        now: SystemTime,
+    ) -> Result<NodeState, gantry_client::Error> {
+        let name = &pod.spec().node_name;
+        let key = Key::cluster(name);
+        if name.is_empty() || cluster.nodes.get(&key).is_some() {
+            self.lock().remove(name);
+            return Ok(NodeState::Present);
+        }
+        let since = *self.lock().entry(name.clone()).or_insert(now);
+        let since = now.duration_since(since).unwrap_or_default();
+        if since >= QUARANTINE && read_metadata(&cluster.client, Node::INFO, &key).await?.is_some() {
+            return Ok(NodeState::Present);
+        }
+        Ok(NodeState::Gone { since })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, SystemTime>> {
+        // No code that holds the lock can panic half way through a change.
+        self.gone_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PodGcKey {
+    Pod(Key),
+    /// All ended pods, for the threshold.
+    Ended,
+}
+
+impl fmt::Display for PodGcKey {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            PodGcKey::Pod(key) => key.fmt(f),
+            PodGcKey::Ended => f.write_str("ended pods"),
+        }
+    }
+}
+
+impl Controller for PodGcController {
+    type Key = PodGcKey;
+    const NAME: &'static str = "pod_gc";
+
+    fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<PodGcKey>) {
+        wakes.wake(PodGcKey::Ended, None);
+        let (wake, cluster) = (wakes.clone(), watches.cluster.clone());
+        watches.pods.add(move |change| {
+            let Some(pod) = &change.new else { return };
+            let name = &pod.spec().node_name;
+            let is_unbound_and_ending = name.is_empty() && pod_facts::is_terminating(&pod.object);
+            let node = cluster
+                .get()
+                .and_then(|cluster| cluster.nodes.get(&Key::cluster(name)));
+            if is_unbound_and_ending || !name.is_empty() && node.is_none() {
+                wake.wake(PodGcKey::Pod(change.key.clone()), change.cause.as_ref());
+            }
+        });
+        let (wake, cluster) = (wakes.clone(), watches.cluster.clone());
+        watches.nodes.add(move |change| {
+            let Some(cluster) = cluster.get().filter(|_| change.new.is_none()) else {
+                return;
+            };
+            for (key, pod) in &cluster.pods.snapshot() {
+                if pod.spec().node_name == change.key.name {
+                    wake.wake(PodGcKey::Pod(key.clone()), change.cause.as_ref());
+                }
+            }
+        });
+    }
+
+    async fn decide(
+        &self,
+        cluster: &Cluster,
+        key: &PodGcKey,
+        _memory: &Memory,
+    ) -> Result<Option<Vec<Action>>, gantry_client::Error> {
+        let PodGcKey::Pod(key) = key else {
+            let pods = cluster.pods.snapshot();
+            let pods: Vec<&Pod> = pods.values().map(|entry| &entry.object).collect();
+            let mut actions = beyond_threshold(&pods, self.threshold);
+            actions.push(Action::WakeAfter(COUNT_EVERY));
+            return Ok(Some(actions));
+        };
+        let Some(pod) = cluster.pods.get(key) else {
+            return Ok(None);
+        };
+        let now = clock::now();
+        let node = self.node_state(cluster, &pod.object, now).await?;
+        Ok(Some(reconcile(&pod.object, node, now)))
+    }
+}

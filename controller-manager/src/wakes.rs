@@ -1,0 +1,107 @@
+//! What wakes a controller's keys, and why: the causes travel beside the keys, never into a decision.
+
+use crate::metrics::QueueMetrics;
+use gantry_client::WorkQueue;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A reconcile that merges more causes links to the first ones only (a span keeps at most 128 links).
+const MAX_CAUSES: usize = 32;
+
+/// What a key is to its controller.
+pub trait WorkKey: Clone + Eq + Hash + Display + Send + Sync + 'static {}
+impl<T: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkKey for T {}
+
+/// A handle; cheap to clone.
+pub struct Wakes<K> {
+    queue: WorkQueue<K>,
+    causes: Arc<Mutex<HashMap<K, Vec<Arc<str>>>>>,
+    metrics: QueueMetrics,
+}
+
+impl<K> Clone for Wakes<K> {
+    fn clone(&self) -> Self {
+        Wakes {
+            queue: self.queue.clone(),
+            causes: self.causes.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+impl<K: WorkKey> Wakes<K> {
+    pub fn new(metrics: QueueMetrics) -> Wakes<K> {
+        Wakes {
+            queue: WorkQueue::new(),
+            causes: Arc::default(),
+            metrics,
+        }
+    }
+
+    /// Wakes a key because of a change with this cause (a W3C traceparent).
+    pub fn wake(&self, key: K, cause: Option<&Arc<str>>) {
+        self.keep_causes(&key, cause.cloned());
+        self.metrics.added();
+        self.queue.add(key);
+        self.metrics.depth(self.queue.len());
+    }
+
+    /// Wakes a key after a while, for what it was woken for before.
+    pub fn wake_after(&self, key: K, delay: Duration, causes: Vec<Arc<str>>) {
+        self.keep_causes(&key, causes);
+        self.metrics.added();
+        self.queue.add_after(key, delay);
+    }
+
+    /// Wakes a key that failed, later than the last time.
+    pub fn retry(&self, key: &K, causes: Vec<Arc<str>>) {
+        self.keep_causes(key, causes);
+        self.metrics.retried();
+        self.queue.retry(key);
+    }
+
+    pub async fn next(&self) -> Option<K> {
+        let key = self.queue.next().await;
+        self.metrics.depth(self.queue.len());
+        key
+    }
+
+    pub fn take_causes(&self, key: &K) -> Vec<Arc<str>> {
+        self.lock().remove(key).unwrap_or_default()
+    }
+
+    pub fn succeeded(&self, key: &K) {
+        self.queue.forget(key);
+    }
+
+    pub fn done(&self, key: &K) {
+        self.queue.done(key);
+        self.metrics.depth(self.queue.len());
+    }
+
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    fn keep_causes(&self, key: &K, causes: impl IntoIterator<Item = Arc<str>>) {
+        let mut causes = causes.into_iter().peekable();
+        if causes.peek().is_none() {
+            return;
+        }
+        let mut all = self.lock();
+        let kept = all.entry(key.clone()).or_default();
+        for cause in causes {
+            if kept.len() < MAX_CAUSES && !kept.contains(&cause) {
+                kept.push(cause);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Vec<Arc<str>>>> {
+        // No code that holds the lock can panic half way through a change.
+        self.causes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
