@@ -1,0 +1,153 @@
+//! The only door to the store: Gantry's API over gRPC, with authentication, authorization, the rules of every
+//! kind, and a watch cache from which all lists and watches are served.
+//!
+//! A request goes through `server` (TLS, user), `services` (one gRPC method), `registry` (authorization, rules,
+//! the write itself) and `commit` (one transaction). Reads go from `services` to `cache`.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use gantry_store::Store;
+use gantry_store::etcd;
+use gantry_telemetry::health::Health;
+use gantry_telemetry::metrics::Registry as MetricsRegistry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+mod server;
+mod tls;
+mod routes;
+mod services;
+mod node_streams;
+mod request;
+mod authentication;
+mod authorization;
+mod codec;
+mod registry;
+mod allocation;
+mod strategy;
+pub mod kinds;
+mod cache;
+mod readiness;
+mod compaction;
+mod measured_store;
+mod metrics;
+
+pub use allocation::{parse_cidr, parse_port_range};
+
+use allocation::Ranges;
+use measured_store::MeasuredStore;
+use metrics::Metrics;
+use node_streams::NodeStreams;
+use registry::Registry;
+use services::resources::ResourcesService;
+
+/// What the server needs to know. Files are PEM.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub tls_certificate: PathBuf,
+    pub tls_key: PathBuf,
+    /// Signs the certificates of clients, and those of node agents and the scheduler.
+    pub client_ca: PathBuf,
+    pub etcd: etcd::Config,
+    /// The server's own certificate when it calls node agents and the scheduler.
+    pub kubelet_client_certificate: PathBuf,
+    pub kubelet_client_key: PathBuf,
+    /// Such as `10.96.0.0/12`.
+    pub service_cidr: String,
+    pub node_ports: RangeInclusive<u16>,
+}
+
+/// Serves until `shutdown`. Fails when a file cannot be read, the address is taken, or etcd is not usable.
+pub async fn run(
+    config: Config,
+    health: Health,
+    metrics: MetricsRegistry,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listening on {}", config.listen))?;
+    let connect = etcd::connect(config.etcd.clone());
+    let Some(store) = shutdown.run_until_cancelled(connect).await else {
+        return Ok(());
+    };
+    let store = store.context("connecting to etcd")?;
+    run_on(listener, store, config, health, metrics, shutdown).await
+}
+
+/// Like [`run`], on a listener and a store of the caller's.
+pub async fn run_on(
+    listener: TcpListener,
+    store: impl Store,
+    config: Config,
+    health: Health,
+    metrics_registry: MetricsRegistry,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let tls = tls::server_config(&tls::Files {
+        certificate: config.tls_certificate.clone(),
+        key: config.tls_key.clone(),
+        client_ca: config.client_ca.clone(),
+    })?;
+    let nodes = Arc::new(node_streams(&config)?);
+    let metrics = Metrics::new(&metrics_registry);
+    let ranges = Ranges {
+        addresses: parse_cidr(&config.service_cidr).map_err(anyhow::Error::msg)?,
+        ports: config.node_ports.clone(),
+    };
+    let store: Arc<dyn Store> = Arc::new(MeasuredStore {
+        store,
+        metrics: metrics.clone(),
+    });
+    let registry = Arc::new(Registry::new(store.clone(), ranges));
+    let reachable = readiness::add_checks(&health, &registry);
+    let (health_reporter, _) = tonic_health::server::health_reporter();
+    let resources = ResourcesService {
+        registry: registry.clone(),
+        metrics,
+        shutdown: shutdown.clone(),
+    };
+    let router = routes::router(
+        resources,
+        nodes,
+        health,
+        health_reporter.clone(),
+        metrics_registry,
+    )?;
+
+    let tasks = TaskTracker::new();
+    registry.follow(&tasks, &shutdown);
+    tasks.spawn(readiness::watch(
+        registry.clone(),
+        reachable,
+        health_reporter,
+        shutdown.clone(),
+    ));
+    tasks.spawn(compaction::run(store, shutdown.clone()));
+    let starting = shutdown.clone();
+    tasks.spawn(async move {
+        let _ = starting
+            .run_until_cancelled(registry.ensure_system_namespaces())
+            .await;
+    });
+    tracing::info!(address = %listener.local_addr().context("reading the listener's address")?, "serving");
+    server::serve(listener, tls, router, shutdown).await;
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+fn node_streams(config: &Config) -> anyhow::Result<NodeStreams> {
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
+    Ok(NodeStreams::new(
+        &read(&config.client_ca)?,
+        &read(&config.kubelet_client_certificate)?,
+        &read(&config.kubelet_client_key)?,
+    ))
+}

@@ -1,1 +1,83 @@
-fn main() {}
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use clap::Parser;
+use gantry_apiserver::{Config, parse_cidr, parse_port_range, run};
+use gantry_store::etcd;
+use gantry_telemetry::health::Health;
+use gantry_telemetry::metrics::Registry;
+
+/// Gantry's API server: the only door to the cluster's state.
+#[derive(Parser)]
+#[command(name = "gantry-apiserver", version)]
+struct Arguments {
+    /// Address and port to serve on.
+    #[arg(long, default_value = "0.0.0.0:6443")]
+    listen: SocketAddr,
+    /// The server's certificate chain (PEM).
+    #[arg(long)]
+    tls_cert: PathBuf,
+    /// Its private key (PEM).
+    #[arg(long)]
+    tls_key: PathBuf,
+    /// The CA that signs the certificates of clients, node agents and the scheduler (PEM).
+    #[arg(long)]
+    client_ca: PathBuf,
+    /// Addresses of etcd's members, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "https://127.0.0.1:2379")]
+    etcd_endpoints: Vec<String>,
+    /// The CA that signed etcd's certificates (PEM).
+    #[arg(long)]
+    etcd_ca: PathBuf,
+    /// Our client certificate for etcd (PEM).
+    #[arg(long)]
+    etcd_cert: PathBuf,
+    /// Its private key (PEM).
+    #[arg(long)]
+    etcd_key: PathBuf,
+    /// Our client certificate for node agents and the scheduler (PEM).
+    #[arg(long)]
+    kubelet_client_cert: PathBuf,
+    /// Its private key (PEM).
+    #[arg(long)]
+    kubelet_client_key: PathBuf,
+    /// The network from which Services get their addresses.
+    #[arg(long, default_value = "10.96.0.0/12", value_parser = checked_cidr)]
+    service_cidr: String,
+    /// The ports from which Services get their node ports.
+    #[arg(long, default_value = "30000-32767", value_parser = parse_port_range)]
+    node_port_range: RangeInclusive<u16>,
+    #[command(flatten)]
+    telemetry: gantry_telemetry::Args,
+}
+
+fn checked_cidr(text: &str) -> Result<String, String> {
+    parse_cidr(text).map(|cidr| cidr.to_string())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let telemetry = gantry_telemetry::init("gantry-apiserver", &arguments.telemetry)?;
+    let shutdown = gantry_telemetry::shutdown::signal();
+    let config = Config {
+        listen: arguments.listen,
+        tls_certificate: arguments.tls_cert,
+        tls_key: arguments.tls_key,
+        client_ca: arguments.client_ca,
+        etcd: etcd::Config {
+            endpoints: arguments.etcd_endpoints,
+            ca_file: arguments.etcd_ca,
+            cert_file: arguments.etcd_cert,
+            key_file: arguments.etcd_key,
+        },
+        kubelet_client_certificate: arguments.kubelet_client_cert,
+        kubelet_client_key: arguments.kubelet_client_key,
+        service_cidr: arguments.service_cidr,
+        node_ports: arguments.node_port_range,
+    };
+    let result = run(config, Health::new(), Registry::new(), shutdown).await;
+    telemetry.shutdown();
+    result
+}

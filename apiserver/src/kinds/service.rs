@@ -1,4 +1,4 @@
-//! Services. Addresses and node ports are given out by the caller, between preparing and validating.
+//! Services. Addresses and node ports are given out by the caller, once an object is found to be right.
 
 use super::field::{Errors, Json, Path, quoted};
 use super::ports::{validate_number, validate_number_or_name, validate_protocol};
@@ -387,7 +387,7 @@ fn validate_traffic(spec: &ServiceSpec, path: &Path, errors: &mut Errors) {
     }
     let health = path.child("healthCheckNodePort");
     if spec.health_check_node_port != 0 {
-        // Kubernetes requires the port where it is needed, since it gives it out itself; no load balancer asks here.
+        // Where the port is needed and absent, the caller gives one out.
         if needs_health_check(spec) {
             validate_number(spec.health_check_node_port, &health, errors);
         } else {

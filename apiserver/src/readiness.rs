@@ -1,0 +1,67 @@
+//! When the server is fit to serve: its caches are filled and the store answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use gantry_telemetry::health::Health;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::registry::Registry;
+
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// Kubernetes' --etcd-readycheck-timeout.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whether the store answered lately.
+#[derive(Clone, Debug, Default)]
+pub struct StoreReachable(Arc<AtomicBool>);
+
+/// Adds the checks to `health`.
+pub fn add_checks(health: &Health, registry: &Arc<Registry>) -> StoreReachable {
+    let reachable = StoreReachable::default();
+    let store = reachable.clone();
+    health.check("etcd", move || match store.0.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err("etcd does not answer".into()),
+    });
+    let registry = registry.clone();
+    health.check("watch-caches", move || match unsynced(&registry) {
+        kinds if kinds.is_empty() => Ok(()),
+        kinds => Err(format!("not filled yet: {}", kinds.join(", "))),
+    });
+    reachable
+}
+
+fn unsynced(registry: &Registry) -> Vec<&'static str> {
+    let caches = registry.caches().filter(|cache| !cache.is_synced());
+    caches.map(|cache| cache.kind().resource).collect()
+}
+
+/// Asks the store again and again, and tells those who ask by gRPC, until `shutdown`.
+pub async fn watch(
+    registry: Arc<Registry>,
+    reachable: StoreReachable,
+    reporter: HealthReporter,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let asked = timeout(PROBE_TIMEOUT, registry.store().current_revision()).await;
+        let answered = matches!(asked, Ok(Ok(_)));
+        reachable.0.store(answered, Ordering::Relaxed);
+        let status = match answered && unsynced(&registry).is_empty() {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
+        };
+        for service in ["", "gantry.api.v1.Resources"] {
+            reporter.set_service_status(service, status).await;
+        }
+        let pause = shutdown.run_until_cancelled(tokio::time::sleep(PROBE_INTERVAL));
+        if pause.await.is_none() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Every kind's cache and rules, and the writes that keep them: what stands between a request and the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gantry_proto::core::v1::{Namespace, Pod};
+use gantry_proto::meta::v1::Status;
+use gantry_proto::status::Reason;
+use gantry_proto::{Key, Kind, KindInfo};
+use gantry_store::Store;
+use prost::Message as _;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::allocation::Ranges;
+use crate::authorization::{self, Condition, Decision};
+use crate::cache::{Cache, Selection, State};
+use crate::request::{Attributes, Caller};
+use crate::strategy;
+
+mod current;
+mod commit;
+mod metadata;
+mod names;
+mod create;
+mod update;
+mod patch;
+mod delete;
+mod binding;
+mod event_leases;
+mod system;
+
+pub use create::Creation;
+pub use delete::Deletion;
+pub use patch::Patch;
+pub use update::{Endpoint, Proposal, Update};
+
+/// An object as a request left it.
+#[derive(Debug)]
+pub struct Written {
+    /// In wire form, resourceVersion included.
+    pub raw: bytes::Bytes,
+    pub message: &'static str,
+    pub warnings: Vec<String>,
+}
+
+/// The objects of every kind.
+pub struct Registry {
+    store: Arc<dyn Store>,
+    caches: BTreeMap<&'static str, Arc<Cache>>,
+    ranges: Ranges,
+    event_leases: event_leases::EventLeases,
+}
+
+impl Registry {
+    pub fn new(store: Arc<dyn Store>, ranges: Ranges) -> Registry {
+        let caches = strategy::all()
+            .into_iter()
+            .map(|(message, strategy)| (message, Cache::new(strategy, store.clone())))
+            .collect();
+        Registry {
+            store,
+            caches,
+            ranges,
+            event_leases: event_leases::EventLeases::default(),
+        }
+    }
+
+    /// Starts the tasks that keep the caches up to date.
+    pub fn follow(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        for cache in self.caches.values() {
+            tasks.spawn(cache.clone().follow(shutdown.clone()));
+        }
+    }
+
+    pub fn caches(&self) -> impl Iterator<Item = &Arc<Cache>> {
+        self.caches.values()
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The cache of the kind that a request's `resource` names.
+    pub fn cache_of(&self, resource: &str) -> Result<&Arc<Cache>, Status> {
+        KindInfo::of_resource(resource)
+            .and_then(|info| self.caches.get(info.message))
+            .ok_or_else(no_such_resource)
+    }
+
+    pub fn cache<K: Kind>(&self) -> Result<&Arc<Cache>, Status> {
+        self.caches.get(K::INFO.message).ok_or_else(no_such_resource)
+    }
+
+    /// Lets the request pass, or says in Kubernetes' words why not.
+    pub async fn authorize(&self, caller: &Caller, request: &Attributes<'_>) -> Result<(), Status> {
+        let denial = match authorization::authorize(&caller.user, request) {
+            Decision::Allow => return Ok(()),
+            Decision::Deny(denial) => denial,
+            Decision::OnlyIf(condition) => {
+                if self.holds(&condition, request).await? {
+                    return Ok(());
+                }
+                authorization::unmet(&condition, request.verb, request.subresource)
+            }
+        };
+        Err(authorization::forbidden(&caller.user, request, &denial))
+    }
+
+    /// Looks into the cache first. A pod that was bound a moment ago may not be in it yet, so only a state that
+    /// is surely current can say no.
+    async fn holds(&self, condition: &Condition, request: &Attributes<'_>) -> Result<bool, Status> {
+        let pods = self.cache::<Pod>()?;
+        if holds_in(&*pods.synced().await?, condition, request) {
+            return Ok(true);
+        }
+        Ok(holds_in(&*pods.consistent().await?, condition, request))
+    }
+
+    /// Reads one object from the store, at its present state.
+    pub async fn read(&self, cache: &Cache, key: &Key) -> Result<Written, Status> {
+        let current = self.current(cache, key).await?;
+        Ok(Written {
+            raw: current.raw_with_revision(),
+            message: cache.kind().message,
+            warnings: Vec::new(),
+        })
+    }
+}
+
+fn holds_in(pods: &State, condition: &Condition, request: &Attributes<'_>) -> bool {
+    match condition {
+        Condition::PodOnNode { node } => pods
+            .objects
+            .get(&Key::new(request.namespace, request.name))
+            .is_some_and(|pod| pod.field("spec.nodeName") == Some(node)),
+        Condition::ReferredByPodOnNode { node, referent, name } => pods
+            .objects
+            .select(&Selection::all(request.namespace), None)
+            .filter(|entry| entry.field("spec.nodeName") == Some(node))
+            .filter_map(|entry| Pod::decode(&*entry.raw).ok())
+            .any(|pod| authorization::refers_to(&pod, *referent, name)),
+    }
+}
+
+/// A request for something that the server does not have.
+pub fn no_such_resource() -> Status {
+    Status::failure(
+        Reason::NotFound,
+        "the server could not find the requested resource",
+    )
+}
+
+pub fn bad_request(message: impl Into<String>) -> Status {
+    Status::failure(Reason::BadRequest, message)
+}
+
+fn internal(message: impl std::fmt::Display) -> Status {
+    Status::failure(
+        Reason::InternalError,
+        format!("Internal error occurred: {message}"),
+    )
+}
+
+/// Whether the kind is Namespace, which has rules of its own for coming and going.
+fn is_namespace(info: &KindInfo) -> bool {
+    std::ptr::eq(info, Namespace::INFO)
+}

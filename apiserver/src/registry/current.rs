@@ -1,0 +1,218 @@
+//! An object as the store has it, and the loop that changes one: read, decide, compare and write.
+
+use bytes::Bytes;
+use gantry_proto::meta::v1::Status;
+use gantry_proto::{Key, envelope, wire};
+use gantry_store::{Compare, KeyValue, Op, Txn};
+
+use super::commit::{Commit, Intended};
+use super::{Registry, Written, commit, internal};
+use crate::allocation::Allocation;
+use crate::cache::{Cache, Entry};
+use crate::strategy::Object;
+
+/// How often an object may change under a request that does not name a version before the request gives up.
+/// Kubernetes tries five times for patches and for ever for updates.
+const MAX_ATTEMPTS: usize = 16;
+
+/// What an object is at this moment.
+pub(super) struct Current {
+    /// With its resourceVersion set.
+    pub object: Box<dyn Object>,
+    pub revision: i64,
+    /// In wire form, possibly with a resourceVersion of its own.
+    raw: Bytes,
+    /// Read from the store, not from the cache: what is decided on it is final.
+    fresh: bool,
+}
+
+/// What a request wants to do with an object.
+pub(super) enum Intent {
+    Put {
+        object: Box<dyn Object>,
+        allocation: Allocation,
+    },
+    Remove {
+        allocation: Allocation,
+    },
+    Nothing,
+}
+
+impl Intent {
+    pub fn put(object: Box<dyn Object>) -> Intent {
+        Intent::Put {
+            object,
+            allocation: Allocation::default(),
+        }
+    }
+}
+
+impl Current {
+    pub fn raw_with_revision(&self) -> Bytes {
+        wire::splice_resource_version(&self.raw, &self.revision.to_string())
+    }
+
+    fn of_store(cache: &Cache, kv: &KeyValue) -> Result<Current, Status> {
+        let envelope = envelope::open(kv.value.clone()).map_err(internal)?;
+        Current::new(cache, envelope.raw, kv.mod_revision, true)
+    }
+
+    fn of_cache(cache: &Cache, entry: &Entry) -> Result<Current, Status> {
+        Current::new(cache, entry.raw.clone(), entry.revision, false)
+    }
+
+    fn new(cache: &Cache, raw: Bytes, revision: i64, fresh: bool) -> Result<Current, Status> {
+        let mut object = cache.strategy().decode(&raw).map_err(internal)?;
+        object.metadata_mut().resource_version = revision.to_string();
+        Ok(Current {
+            object,
+            revision,
+            raw,
+            fresh,
+        })
+    }
+}
+
+/// The stored form: no resourceVersion, which is the store's revision. Equal objects give equal bytes.
+pub(super) fn stored_form(object: &dyn Object) -> Bytes {
+    let mut stored = object.boxed_clone();
+    stored.metadata_mut().resource_version.clear();
+    stored.encode()
+}
+
+impl Registry {
+    /// The object as the store has it, or NotFound.
+    pub(super) async fn current(&self, cache: &Cache, key: &Key) -> Result<Current, Status> {
+        let info = cache.kind();
+        let read = self.store.get(&info.storage_key(key)).await;
+        let read = read.map_err(|error| commit::failure(info, "get", &error))?;
+        let kv = read.kv.ok_or_else(|| Status::not_found(info, &key.name))?;
+        Current::of_store(cache, &kv)
+    }
+
+    /// Changes an object as `decide` says, again and again while others change it in between.
+    ///
+    /// Begins with what the cache has, which is nearly always current; a refusal, or an object that would not
+    /// change, is only believed when the store said so.
+    pub(super) async fn modify(
+        &self,
+        cache: &Cache,
+        key: &Key,
+        operation: &'static str,
+        dry_run: bool,
+        mut decide: impl FnMut(&Current) -> Result<Intent, Status> + Send,
+    ) -> Result<Written, Status> {
+        let info = cache.kind();
+        let mut current = match cache.get(key) {
+            Some(entry) => Current::of_cache(cache, &entry)?,
+            None => self.current(cache, key).await?,
+        };
+        for _ in 0..MAX_ATTEMPTS {
+            let decided = decide(&current);
+            let intent = match decided {
+                Err(_) | Ok(Intent::Nothing) if !current.fresh => {
+                    current = self.current(cache, key).await?;
+                    continue;
+                }
+                decided => decided?,
+            };
+            if dry_run || matches!(intent, Intent::Nothing) {
+                return Ok(shown(cache, &current, intent));
+            }
+            let outcome = self.write(cache, key, operation, &current, &intent).await?;
+            match outcome {
+                Outcome::Done(written) => return Ok(written),
+                Outcome::Changed(Some(kv)) => current = Current::of_store(cache, &kv)?,
+                Outcome::Changed(None) => return Err(Status::not_found(info, &key.name)),
+                Outcome::Taken => {}
+            }
+        }
+        Err(Status::conflict(info, &key.name, super::update::MODIFIED))
+    }
+
+    async fn write(
+        &self,
+        cache: &Cache,
+        key: &Key,
+        operation: &'static str,
+        current: &Current,
+        intent: &Intent,
+    ) -> Result<Outcome, Status> {
+        let info = cache.kind();
+        let store_key = info.storage_key(key);
+        let (allocation, main, raw) = match intent {
+            Intent::Nothing => return Ok(Outcome::Taken),
+            Intent::Remove { allocation } => (
+                allocation,
+                Op::Delete {
+                    key: store_key.clone(),
+                },
+                None,
+            ),
+            Intent::Put { object, allocation } => {
+                let raw = stored_form(&**object);
+                let put = self.put(info, &store_key, raw.clone()).await?;
+                (allocation, put, Some(raw))
+            }
+        };
+        let intended = match &main {
+            Op::Put { value, .. } => Intended::Value(value.clone()),
+            Op::Delete { .. } => Intended::Absence,
+        };
+        let mut txn = Txn {
+            compare: vec![Compare::ModRevision {
+                key: store_key.clone(),
+                revision: current.revision,
+            }],
+            success: vec![main],
+            read_on_failure: vec![store_key],
+        };
+        allocation.join(&mut txn);
+        let commit = self
+            .commit(info, operation, txn, intended, Some(current.revision))
+            .await?;
+        let mut found = match commit {
+            Commit::Done(revision) => {
+                let raw = raw.map_or_else(
+                    || current.raw_with_revision(),
+                    |raw| wire::splice_resource_version(&raw, &revision.to_string()),
+                );
+                return Ok(Outcome::Done(Written {
+                    raw,
+                    message: info.message,
+                    warnings: Vec::new(),
+                }));
+            }
+            Commit::Lost(found) => found.into_iter(),
+        };
+        let own = found.next().flatten();
+        if own.as_ref().is_none_or(|kv| kv.mod_revision != current.revision) {
+            return Ok(Outcome::Changed(own));
+        }
+        allocation.refuse_taken(info, &key.name, found)?;
+        Ok(Outcome::Taken)
+    }
+}
+
+enum Outcome {
+    Done(Written),
+    /// Somebody else changed the object first.
+    Changed(Option<KeyValue>),
+    /// An address or port that was chosen at random went to somebody else first: choose again.
+    Taken,
+}
+
+/// What the request would have left, or left as it was.
+fn shown(cache: &Cache, current: &Current, intent: Intent) -> Written {
+    let raw = match intent {
+        Intent::Put { object, .. } => {
+            wire::splice_resource_version(&stored_form(&*object), &current.revision.to_string())
+        }
+        Intent::Remove { .. } | Intent::Nothing => current.raw_with_revision(),
+    };
+    Written {
+        raw,
+        message: cache.kind().message,
+        warnings: Vec::new(),
+    }
+}

@@ -1,0 +1,105 @@
+//! What is served on the one port: gRPC, and a few pages by HTTP.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Router, routing};
+use gantry_proto::api::v1::diagnostics_server::DiagnosticsServer;
+use gantry_proto::api::v1::nodes_server::NodesServer;
+use gantry_proto::api::v1::pods_server::PodsServer;
+use gantry_proto::api::v1::resources_server::ResourcesServer;
+use gantry_proto::schema;
+use gantry_telemetry::health::Health;
+use gantry_telemetry::metrics::Registry as MetricsRegistry;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server::Builder as Reflection;
+
+use crate::authentication::User;
+use crate::authorization;
+use crate::node_streams::NodeStreams;
+use crate::registry::Registry;
+use crate::services::diagnostics::DiagnosticsService;
+use crate::services::nodes::NodesService;
+use crate::services::pods::PodsService;
+use crate::services::resources::ResourcesService;
+use crate::services::{MAX_MESSAGE_BYTES, SERVER_VERSION};
+
+/// Everything that can be asked of the server.
+pub fn router(
+    resources: ResourcesService,
+    nodes: Arc<NodeStreams>,
+    health: Health,
+    health_reporter: HealthReporter,
+    metrics: MetricsRegistry,
+) -> anyhow::Result<Router> {
+    let pages = gantry_telemetry::serve::router(metrics, health)
+        .route("/version", routing::get(version))
+        .layer(middleware::from_fn(check_page));
+    Ok(grpc(resources, nodes, health_reporter)?
+        .into_axum_router()
+        .merge(pages))
+}
+
+fn grpc(
+    resources: ResourcesService,
+    nodes: Arc<NodeStreams>,
+    health_reporter: HealthReporter,
+) -> anyhow::Result<Routes> {
+    let registry: Arc<Registry> = resources.registry.clone();
+    let pods = PodsService {
+        registry: registry.clone(),
+        nodes: nodes.clone(),
+    };
+    let diagnostics = DiagnosticsService {
+        registry: registry.clone(),
+        nodes: nodes.clone(),
+    };
+    let nodes = NodesService { registry, nodes };
+    let reflection = || {
+        Reflection::configure()
+            .register_encoded_file_descriptor_set(schema::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(Routes::new(
+        ResourcesServer::new(resources)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(usize::MAX),
+    )
+    .add_service(PodsServer::new(pods).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    .add_service(NodesServer::new(nodes).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    .add_service(DiagnosticsServer::new(diagnostics).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    .add_service(HealthServer::new(
+        tonic_health::server::HealthService::from_health_reporter(health_reporter),
+    ))
+    .add_service(reflection().build_v1().context("describing the services")?)
+    .add_service(reflection().build_v1alpha().context("describing the services")?))
+}
+
+/// Health and version are anybody's business; metrics and single checks are not.
+async fn check_page(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let open = matches!(path, "/livez" | "/readyz" | "/healthz" | "/version");
+    let user = request.extensions().get::<Arc<User>>();
+    if open || user.is_some_and(|user| authorization::may_inspect(user)) {
+        return next.run(request).await;
+    }
+    let name = user.map_or(crate::authentication::ANONYMOUS, |user| user.name.as_str());
+    let text = format!("Forbidden: User \"{name}\" cannot get path \"{path}\"\n");
+    (StatusCode::FORBIDDEN, text).into_response()
+}
+
+async fn version() -> Response {
+    let version = serde_json::json!({
+        "major": "1",
+        "minor": "36",
+        "gitVersion": SERVER_VERSION,
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    });
+    ([(header::CONTENT_TYPE, "application/json")], version.to_string()).into_response()
+}

@@ -1,0 +1,77 @@
+//! The gRPC services: a request is authorized, decoded, carried out and answered.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use gantry_proto::meta::v1::Status;
+use prost::Message as _;
+
+use crate::authentication::User;
+use crate::request::Caller;
+
+pub mod resources;
+mod discovery;
+mod writes;
+mod watch;
+pub mod pods;
+pub mod nodes;
+pub mod diagnostics;
+
+pub use discovery::SERVER_VERSION;
+
+/// The largest request (Kubernetes' MaxRequestBodyBytes).
+const MAX_REQUEST_BYTES: usize = 3 << 20;
+/// The largest message that is read at all. A request between the two limits gets a proper refusal.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// Who sent a request; the connection's certificate told. Everybody else is anonymous.
+fn caller<T>(request: &tonic::Request<T>) -> Caller {
+    let user = request.extensions().get::<Arc<User>>().cloned();
+    Caller {
+        user: user.unwrap_or_else(|| Arc::new(User::anonymous())),
+        now: SystemTime::now(),
+    }
+}
+
+/// A failure's message, kept short enough for the headers that carry it: a client takes 16 KiB of headers, and the
+/// text is in them about four times (percent-encoded, and in base64 with its causes).
+const MAX_FAILURE_BYTES: usize = 3 << 10;
+
+/// A failure as gRPC carries it.
+fn refuse(mut status: Status) -> tonic::Status {
+    if status.message.len() > MAX_FAILURE_BYTES {
+        let mut end = MAX_FAILURE_BYTES;
+        while !status.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        status.message.truncate(end);
+        status.message.push_str(" …");
+    }
+    if let Some(details) = &mut status.details {
+        while details.encoded_len() > MAX_FAILURE_BYTES && details.causes.pop().is_some() {}
+    }
+    status.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_proto::meta::v1::StatusCause;
+    use gantry_proto::status;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_with_a_thousand_causes_still_fits_into_headers() {
+        let cause = StatusCause {
+            reason: "FieldValueInvalid".into(),
+            message: "Invalid value: \"ä\": must be something else".into(),
+            field: "spec.containers[0].name".into(),
+        };
+        let kind = gantry_proto::KindInfo::of_resource("pods").unwrap();
+        let refused = refuse(Status::invalid(kind, "p", vec![cause; 1000]));
+        assert!(refused.message().len() + refused.details().len() < 3 * MAX_FAILURE_BYTES);
+        let read = status::of_grpc(&refused);
+        assert_eq!(read.reason_code(), status::Reason::Invalid);
+        assert!(read.details.is_some_and(|details| !details.causes.is_empty()));
+    }
+}

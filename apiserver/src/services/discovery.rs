@@ -1,0 +1,66 @@
+//! What the server has.
+
+use gantry_proto::api::v1::{DiscoverReply, ResourceInfo, SubresourceInfo};
+use gantry_proto::core::v1::Namespace;
+use gantry_proto::kinds::Subresource;
+use gantry_proto::{Kind as _, KindInfo};
+
+/// The version of the Kubernetes API that is served, and ours.
+pub const SERVER_VERSION: &str = concat!("v1.36.0+gantry.", env!("CARGO_PKG_VERSION"));
+
+const VERBS: [&str; 7] = ["create", "delete", "get", "list", "patch", "update", "watch"];
+
+pub fn discover(kinds: impl Iterator<Item = &'static KindInfo>) -> DiscoverReply {
+    let mut kinds: Vec<_> = kinds.collect();
+    kinds.sort_by_key(|info| (info.group, info.resource));
+    DiscoverReply {
+        resources: kinds.into_iter().map(resource).collect(),
+        server_version: SERVER_VERSION.into(),
+    }
+}
+
+fn resource(info: &'static KindInfo) -> ResourceInfo {
+    let mut subresources: Vec<_> = info
+        .subresources
+        .iter()
+        .map(|subresource| known(info, *subresource))
+        .collect();
+    if info.message == Namespace::INFO.message {
+        subresources.push(named("finalize", info.kind, &["patch", "update"]));
+    }
+    ResourceInfo {
+        group: info.group.into(),
+        version: info.version.into(),
+        kind: info.kind.into(),
+        resource: info.resource.into(),
+        singular: info.singular.into(),
+        short_names: owned(info.short_names),
+        namespaced: info.namespaced,
+        verbs: owned(&VERBS),
+        subresources,
+        message: info.message.into(),
+        categories: owned(info.categories),
+    }
+}
+
+fn known(info: &KindInfo, subresource: Subresource) -> SubresourceInfo {
+    let (kind, verbs): (&str, &[&str]) = match subresource {
+        Subresource::Status => (info.kind, &["get", "patch", "update"]),
+        Subresource::Scale => ("Scale", &["get", "patch", "update"]),
+        Subresource::Binding => ("Binding", &["create"]),
+        Subresource::Log => (info.kind, &["get"]),
+    };
+    named(subresource.name(), kind, verbs)
+}
+
+fn named(name: &str, kind: &str, verbs: &[&str]) -> SubresourceInfo {
+    SubresourceInfo {
+        name: name.into(),
+        kind: kind.into(),
+        verbs: owned(verbs),
+    }
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}

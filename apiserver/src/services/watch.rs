@@ -1,0 +1,122 @@
+//! Watches: the cache's deliveries as gRPC messages.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::Stream;
+use gantry_proto::KindInfo;
+use gantry_proto::api::v1::{self as api, View, WatchEvent, WatchReply};
+use gantry_proto::meta::v1::Status;
+use rand::RngExt as _;
+use tokio::time::Instant;
+
+use super::refuse;
+use super::resources::ResourcesService;
+use crate::cache::{Delivery, Start, Watcher};
+use crate::codec;
+use crate::registry::bad_request;
+use crate::request::{Caller, Verb};
+
+/// How long a watch lasts that does not say: between half an hour and an hour, at random, so that clients which
+/// came together do not come back together (Kubernetes' --min-request-timeout).
+const MIN_DURATION_SECONDS: u64 = 1800;
+
+type Replies = Pin<Box<dyn Stream<Item = Result<WatchReply, tonic::Status>> + Send>>;
+
+impl ResourcesService {
+    pub(super) async fn open_watch(
+        &self,
+        caller: &Caller,
+        request: api::WatchRequest,
+    ) -> Result<Replies, Status> {
+        let (cache, selection) = self
+            .select(
+                caller,
+                Verb::Watch,
+                &request.resource,
+                &request.namespace,
+                &request.label_selector,
+                &request.field_selector,
+            )
+            .await?;
+        let start = start_of(&request.resource_version)?;
+        let seconds = match u64::try_from(request.timeout_seconds) {
+            Ok(0) => MIN_DURATION_SECONDS + rand::rng().random_range(0..MIN_DURATION_SECONDS),
+            Ok(seconds) => seconds,
+            Err(_) => return Err(bad_request("timeoutSeconds must not be negative")),
+        };
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let mut watcher = Watcher::new(cache.clone(), selection, start, request.allow_bookmarks).await?;
+        let (info, view) = (cache.kind(), request.view());
+        let open = self.metrics.watch_opened(info.resource);
+        let shutdown = self.shutdown.clone();
+        Ok(Box::pin(async_stream::stream! {
+            loop {
+                let deliveries = tokio::select! {
+                    deliveries = watcher.next() => deliveries,
+                    () = tokio::time::sleep_until(end) => None,
+                    () = shutdown.cancelled() => None,
+                };
+                let Some(deliveries) = deliveries else { break };
+                open.sent(deliveries.len());
+                let events = deliveries.iter().map(|delivery| event(info, delivery, view)).collect();
+                match events {
+                    Ok(events) => yield Ok(WatchReply { events }),
+                    Err(status) => {
+                        yield Err(refuse(status));
+                        break;
+                    }
+                }
+            }
+        }))
+    }
+}
+
+fn start_of(resource_version: &str) -> Result<Start, Status> {
+    match resource_version {
+        "" => Ok(Start::Present),
+        "0" => Ok(Start::AtHand),
+        text => match text.parse() {
+            Ok(revision) => Ok(Start::After(revision)),
+            Err(_) => Err(bad_request(format!(
+                "Invalid value: \"{text}\": resourceVersion must be a number"
+            ))),
+        },
+    }
+}
+
+fn event(info: &'static KindInfo, delivery: &Delivery, view: View) -> Result<WatchEvent, Status> {
+    let mut event = WatchEvent::default();
+    let object = match delivery {
+        Delivery::Added(entry) | Delivery::Modified(entry) => {
+            event.revision = entry.revision;
+            event.trace_parent = entry.cause.to_string();
+            Some(entry.raw.clone())
+        }
+        Delivery::Deleted(gone) => {
+            event.revision = gone.revision;
+            event.trace_parent = gone.cause.to_string();
+            Some(gone.raw())
+        }
+        Delivery::Bookmark(revision) => {
+            event.revision = *revision;
+            None
+        }
+        Delivery::Error(status) => {
+            event.error = Some(status.clone());
+            None
+        }
+    };
+    event.r#type = match delivery {
+        Delivery::Added(_) => "ADDED",
+        Delivery::Modified(_) => "MODIFIED",
+        Delivery::Deleted(_) => "DELETED",
+        Delivery::Bookmark(_) => "BOOKMARK",
+        Delivery::Error(_) => "ERROR",
+    }
+    .into();
+    event.object = object
+        .map(|raw| codec::shown(info.message, raw, view))
+        .transpose()?;
+    Ok(event)
+}

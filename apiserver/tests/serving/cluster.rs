@@ -1,0 +1,357 @@
+//! An apiserver in this process on a real etcd, and clients of it with certificates of their own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use gantry_apiserver::{Config, run_on};
+use gantry_proto::any::Any;
+use gantry_proto::api::v1::object::Form;
+use gantry_proto::api::v1::resources_client::ResourcesClient;
+use gantry_proto::api::v1::{self as api};
+use gantry_proto::meta::v1::Status;
+use gantry_proto::{Kind, json, status};
+use gantry_store::suite::etcd_server::EtcdServer;
+use gantry_telemetry::health::Health;
+use gantry_telemetry::metrics::Registry;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+/// Far more than anything takes on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+pub struct Cluster {
+    pub etcd: EtcdServer,
+    pub address: SocketAddr,
+    files: Files,
+    stop: CancellationToken,
+}
+
+struct Files {
+    folder: PathBuf,
+    ca: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Cluster {
+    pub async fn start() -> Cluster {
+        let etcd = EtcdServer::start().await;
+        let files = Files::new();
+        let stop = CancellationToken::new();
+        let address = serve(&etcd, &files, &stop).await;
+        Cluster {
+            etcd,
+            address,
+            files,
+            stop,
+        }
+    }
+
+    /// A second server on the same etcd.
+    pub async fn another_server(&self) -> SocketAddr {
+        serve(&self.etcd, &self.files, &self.stop).await
+    }
+
+    pub async fn admin(&self) -> Client {
+        self.client("kubernetes-admin", &["system:masters"]).await
+    }
+
+    pub async fn client(&self, user: &str, groups: &[&str]) -> Client {
+        self.client_of(self.address, user, groups).await
+    }
+
+    pub async fn client_of(&self, address: SocketAddr, user: &str, groups: &[&str]) -> Client {
+        let identity = self.files.identity(user, groups);
+        Client(self.connect(address, Some(identity)).await)
+    }
+
+    pub async fn anonymous(&self) -> Client {
+        Client(self.connect(self.address, None).await)
+    }
+
+    async fn connect(&self, address: SocketAddr, identity: Option<Identity>) -> Channel {
+        let mut tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(self.files.ca.pem()))
+            .domain_name("localhost");
+        if let Some(identity) = identity {
+            tls = tls.identity(identity);
+        }
+        let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
+        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let _ = fs::remove_dir_all(&self.files.folder);
+    }
+}
+
+async fn serve(etcd: &EtcdServer, files: &Files, stop: &CancellationToken) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = Config {
+        listen: address,
+        tls_certificate: files.folder.join("server.crt"),
+        tls_key: files.folder.join("server.key"),
+        client_ca: files.folder.join("ca.crt"),
+        etcd: etcd.config(),
+        kubelet_client_certificate: files.folder.join("server.crt"),
+        kubelet_client_key: files.folder.join("server.key"),
+        service_cidr: "10.96.0.0/28".into(),
+        node_ports: 30000..=30003,
+    };
+    let store = etcd.connect().await;
+    let running = run_on(
+        listener,
+        store,
+        config,
+        Health::new(),
+        Registry::new(),
+        stop.clone(),
+    );
+    tokio::spawn(async move { running.await.unwrap() });
+    address
+}
+
+impl Files {
+    fn new() -> Files {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("gantry-apiserver-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test CA");
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        fs::write(folder.join("ca.crt"), ca.pem()).unwrap();
+        let files = Files { folder, ca };
+        let (certificate, key) = files.sign("kube-apiserver", &[], &["localhost", "127.0.0.1"]);
+        fs::write(files.folder.join("server.crt"), certificate).unwrap();
+        fs::write(files.folder.join("server.key"), key).unwrap();
+        files
+    }
+
+    fn identity(&self, user: &str, groups: &[&str]) -> Identity {
+        let (certificate, key) = self.sign(user, groups, &[]);
+        Identity::from_pem(certificate, key)
+    }
+
+    fn sign(&self, name: &str, groups: &[&str], addresses: &[&str]) -> (String, String) {
+        let addresses: Vec<String> = addresses.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(addresses).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        for group in groups {
+            params.distinguished_name.push(DnType::OrganizationName, *group);
+        }
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.ca).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+}
+
+/// Calls that say what a test is about.
+#[derive(Clone)]
+pub struct Client(pub Channel);
+
+impl Client {
+    pub fn resources(&self) -> ResourcesClient<Channel> {
+        ResourcesClient::new(self.0.clone()).max_decoding_message_size(64 << 20)
+    }
+
+    pub async fn create<K: Kind>(&self, object: &K) -> Result<K, Status> {
+        let request = api::CreateRequest {
+            object: Some(wire(object)),
+            ..Default::default()
+        };
+        self.resources().create(request).await.map_err(failure).map(typed)
+    }
+
+    /// Creates from Kubernetes JSON and returns the reply with its warnings.
+    pub async fn create_json(
+        &self,
+        text: &str,
+        validation: api::FieldValidation,
+    ) -> Result<(serde_json::Value, Vec<String>), Status> {
+        let request = api::CreateRequest {
+            object: Some(json_form(text)),
+            field_validation: validation.into(),
+            ..Default::default()
+        };
+        let reply = self
+            .resources()
+            .create(request)
+            .await
+            .map_err(failure)?
+            .into_inner();
+        match reply.object.and_then(|object| object.form) {
+            Some(Form::Json(object)) => Ok((json::struct_to_value(object), reply.warnings)),
+            other => panic!("asked in JSON, answered with {other:?}"),
+        }
+    }
+
+    pub async fn update<K: Kind>(&self, subresource: &str, object: &K) -> Result<K, Status> {
+        let request = api::UpdateRequest {
+            subresource: subresource.into(),
+            object: Some(wire(object)),
+            ..Default::default()
+        };
+        self.resources().update(request).await.map_err(failure).map(typed)
+    }
+
+    pub async fn patch<K: Kind>(
+        &self,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        patch: &str,
+    ) -> Result<K, Status> {
+        let request = api::PatchRequest {
+            resource: K::INFO.group_resource(),
+            namespace: namespace.into(),
+            name: name.into(),
+            subresource: subresource.into(),
+            r#type: api::PatchType::StrategicMerge.into(),
+            patch: patch.as_bytes().to_vec().into(),
+            ..Default::default()
+        };
+        self.resources().patch(request).await.map_err(failure).map(typed)
+    }
+
+    pub async fn get<K: Kind>(&self, namespace: &str, name: &str) -> Result<K, Status> {
+        let request = api::GetRequest {
+            resource: K::INFO.group_resource(),
+            namespace: namespace.into(),
+            name: name.into(),
+            ..Default::default()
+        };
+        self.resources().get(request).await.map_err(failure).map(typed)
+    }
+
+    pub async fn delete<K: Kind>(
+        &self,
+        namespace: &str,
+        name: &str,
+        options: gantry_proto::meta::v1::DeleteOptions,
+    ) -> Result<K, Status> {
+        let request = api::DeleteRequest {
+            resource: K::INFO.group_resource(),
+            namespace: namespace.into(),
+            name: name.into(),
+            options: Some(options),
+            ..Default::default()
+        };
+        self.resources().delete(request).await.map_err(failure).map(typed)
+    }
+
+    pub async fn list<K: Kind>(&self, request: api::ListRequest) -> Result<(Vec<K>, api::ListReply), Status> {
+        let request = api::ListRequest {
+            resource: K::INFO.group_resource(),
+            ..request
+        };
+        let reply = self
+            .resources()
+            .list(request)
+            .await
+            .map_err(failure)?
+            .into_inner();
+        let items = reply.items.iter().map(|item| decode(item.clone())).collect();
+        Ok((items, reply))
+    }
+
+    pub async fn watch<K: Kind>(&self, request: api::WatchRequest) -> Result<Watch, Status> {
+        let request = api::WatchRequest {
+            resource: K::INFO.group_resource(),
+            ..request
+        };
+        let stream = self
+            .resources()
+            .watch(request)
+            .await
+            .map_err(failure)?
+            .into_inner();
+        Ok(Watch {
+            stream,
+            pending: Vec::new(),
+        })
+    }
+}
+
+/// A watch, one event at a time.
+pub struct Watch {
+    stream: tonic::Streaming<api::WatchReply>,
+    pending: Vec<api::WatchEvent>,
+}
+
+impl Watch {
+    /// The next event, or `None` when the watch has ended.
+    pub async fn next(&mut self) -> Option<api::WatchEvent> {
+        while self.pending.is_empty() {
+            let reply = tokio::time::timeout(DEADLINE, self.stream.message()).await;
+            let reply = reply
+                .expect("an event within the deadline")
+                .expect("the watch goes on")?;
+            self.pending = reply.events;
+        }
+        Some(self.pending.remove(0))
+    }
+
+    /// The next event's type, name and revision.
+    pub async fn told<K: Kind>(&mut self) -> (String, String, i64) {
+        let event = self.next().await.expect("the watch goes on");
+        let name = event
+            .object
+            .map(|object| decode::<K>(object).metadata().name.clone());
+        (event.r#type, name.unwrap_or_default(), event.revision)
+    }
+}
+
+pub fn failure(error: tonic::Status) -> Status {
+    assert!(!error.details().is_empty(), "a failure says why: {error:?}");
+    status::of_grpc(&error)
+}
+
+pub fn wire<K: Kind>(object: &K) -> api::Object {
+    api::Object {
+        form: Some(Form::Any(Any::new(
+            K::INFO.message,
+            object.encode_to_vec().into(),
+        ))),
+    }
+}
+
+pub fn json_form(text: &str) -> api::Object {
+    let value = serde_json::from_str(text).unwrap();
+    api::Object {
+        form: Some(Form::Json(json::value_to_struct(value))),
+    }
+}
+
+pub fn decode<K: Kind>(object: api::Object) -> K {
+    match object.form {
+        Some(Form::Any(any)) => {
+            assert_eq!(any.message(), K::INFO.message);
+            K::decode(&*any.value).unwrap()
+        }
+        other => panic!("not in wire form: {other:?}"),
+    }
+}
+
+fn typed<K: Kind>(reply: tonic::Response<api::ObjectReply>) -> K {
+    decode(reply.into_inner().object.unwrap())
+}
+
+/// An object of a kind from its JSON.
+pub fn object<K: Kind>(text: &str) -> K {
+    json::decode(text.as_bytes()).unwrap().object
+}

@@ -1,0 +1,104 @@
+use std::collections::BTreeSet;
+
+use gantry_proto::core::v1::Service;
+use gantry_proto::meta::v1::DeleteOptions;
+use gantry_proto::status::Reason;
+
+use crate::cluster::{Cluster, object};
+
+fn service(name: &str, spec: &str) -> Service {
+    object(&format!(
+        r#"{{"metadata": {{"name": "{name}", "namespace": "default"}}, "spec": {{"ports": [{{"port": 80}}], {spec}}}}}"#
+    ))
+}
+
+/// The cluster's network has 14 addresses, of which the first is never given by chance; four node ports.
+#[tokio::test]
+async fn two_servers_never_give_an_address_or_a_port_twice() {
+    let cluster = Cluster::start().await;
+    let other = cluster.another_server().await;
+    let clients = [
+        cluster.admin().await,
+        cluster
+            .client_of(other, "kubernetes-admin", &["system:masters"])
+            .await,
+    ];
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..13 {
+        let client = clients[number % 2].clone();
+        let spec = if number < 4 {
+            r#""type": "NodePort""#
+        } else {
+            r#""type": "ClusterIP""#
+        };
+        let service = service(&format!("s{number}"), spec);
+        calls.spawn(async move { client.create(&service).await.unwrap() });
+    }
+    let services = calls.join_all().await;
+    let addresses: BTreeSet<_> = services
+        .iter()
+        .map(|service| service.spec().cluster_ip.clone())
+        .collect();
+    let ports = services.iter().map(|service| service.spec().ports[0].node_port);
+    let ports: BTreeSet<i32> = ports.filter(|port| *port != 0).collect();
+    assert_eq!((addresses.len(), ports.len()), (13, 4), "{addresses:?} {ports:?}");
+
+    let full = clients[0]
+        .create(&service("more", r#""type": "ClusterIP""#))
+        .await
+        .unwrap_err();
+    assert_eq!(full.reason_code(), Reason::InternalError);
+    assert!(full.message.contains("range is full"), "{}", full.message);
+    let headless = clients[0]
+        .create(&service("headless", r#""clusterIP": "None""#))
+        .await
+        .unwrap();
+    assert_eq!(headless.spec().cluster_ip, "None");
+
+    let freed = clients[0]
+        .delete::<Service>("default", "s7", DeleteOptions::default())
+        .await
+        .unwrap();
+    let chosen = format!(r#""clusterIP": "{}""#, freed.spec().cluster_ip);
+    let taker = clients[1].create(&service("taker", &chosen)).await.unwrap();
+    assert_eq!(taker.spec().cluster_ip, freed.spec().cluster_ip);
+    let taken = clients[0].create(&service("late", &chosen)).await.unwrap_err();
+    assert_eq!(
+        taken.message,
+        format!(
+            "Service \"late\" is invalid: spec.clusterIPs: Invalid value: [\"{0}\"]: failed to allocate IP {0}: provided \
+             IP is already allocated",
+            freed.spec().cluster_ip
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_service_keeps_its_address_over_updates_and_returns_what_it_no_longer_needs() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let created = admin
+        .create(&service("s", r#""type": "NodePort""#))
+        .await
+        .unwrap();
+    let port = created.spec().ports[0].node_port;
+    assert!((30000..=30003).contains(&port));
+    let replaced = admin
+        .update("", &service("s", r#""type": "NodePort", "selector": {"a": "b"}"#))
+        .await
+        .unwrap();
+    assert_eq!(replaced.spec().cluster_ip, created.spec().cluster_ip);
+    assert_eq!(replaced.spec().ports[0].node_port, port);
+    let narrowed = admin
+        .update("", &service("s", r#""type": "ClusterIP""#))
+        .await
+        .unwrap();
+    assert_eq!(narrowed.spec().ports[0].node_port, 0);
+    let mut other = service("other", r#""type": "NodePort""#);
+    other.spec_mut().ports[0].node_port = port;
+    assert_eq!(
+        admin.create(&other).await.unwrap().spec().ports[0].node_port,
+        port
+    );
+    assert_eq!(created.metadata().uid, narrowed.metadata().uid);
+}

@@ -1,0 +1,203 @@
+use gantry_proto::api::v1::{ListRequest, WatchRequest};
+use gantry_proto::core::v1::ConfigMap;
+use gantry_proto::meta::v1::DeleteOptions;
+use gantry_proto::status::Reason;
+
+use crate::cluster::{Cluster, decode, object};
+
+fn map(name: &str, app: &str) -> ConfigMap {
+    object(&format!(
+        r#"{{"metadata": {{"name": "{name}", "namespace": "default", "labels": {{"app": "{app}"}}}}}}"#
+    ))
+}
+
+fn revision(map: &ConfigMap) -> i64 {
+    map.metadata().resource_version.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_watch_tells_the_present_then_each_change_and_resumes_where_it_was_cut() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let first = revision(&admin.create(&map("a", "x")).await.unwrap());
+    let everything = WatchRequest {
+        namespace: "default".into(),
+        allow_bookmarks: true,
+        ..Default::default()
+    };
+    let mut watch = admin.watch::<ConfigMap>(everything.clone()).await.unwrap();
+    assert_eq!(
+        watch.told::<ConfigMap>().await,
+        ("ADDED".into(), "a".into(), first)
+    );
+    let (kind, _, revision_of_list) = watch.told::<ConfigMap>().await;
+    assert_eq!((kind.as_str(), revision_of_list >= first), ("BOOKMARK", true));
+
+    let second = revision(&admin.create(&map("b", "x")).await.unwrap());
+    let mut changed = map("b", "x");
+    changed.data.insert("k".into(), "v".into());
+    let third = revision(&admin.update("", &changed).await.unwrap());
+    admin
+        .delete::<ConfigMap>("default", "b", DeleteOptions::default())
+        .await
+        .unwrap();
+    let resume = |after: i64| WatchRequest {
+        resource_version: after.to_string(),
+        ..everything.clone()
+    };
+    let added = ("ADDED".to_owned(), "b".to_owned(), second);
+    let modified = ("MODIFIED".to_owned(), "b".to_owned(), third);
+    assert_eq!(watch.told::<ConfigMap>().await, added);
+    assert_eq!(watch.told::<ConfigMap>().await, modified);
+    let deleted = watch.next().await.unwrap();
+    assert_eq!(deleted.r#type, "DELETED");
+    let last: ConfigMap = decode(deleted.object.unwrap());
+    assert_eq!(
+        (last.data["k"].as_str(), revision(&last)),
+        ("v", deleted.revision)
+    );
+
+    // A watch cut after each event, and resumed from it, misses nothing and repeats nothing.
+    let mut again = admin.watch::<ConfigMap>(resume(revision_of_list)).await.unwrap();
+    assert_eq!(again.told::<ConfigMap>().await, added);
+    let mut again = admin.watch::<ConfigMap>(resume(second)).await.unwrap();
+    assert_eq!(again.told::<ConfigMap>().await, modified);
+    let mut again = admin.watch::<ConfigMap>(resume(third)).await.unwrap();
+    assert_eq!(again.told::<ConfigMap>().await.0, "DELETED");
+
+    let old = admin.watch::<ConfigMap>(resume(1)).await.map(drop).unwrap_err();
+    assert_eq!(old.reason_code(), Reason::Expired);
+    assert!(
+        old.message.starts_with("too old resource version: 1 ("),
+        "{}",
+        old.message
+    );
+}
+
+#[tokio::test]
+async fn an_object_enters_and_leaves_a_selection() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let selected = WatchRequest {
+        label_selector: "app=x".into(),
+        ..Default::default()
+    };
+    let mut watch = admin.watch::<ConfigMap>(selected).await.unwrap();
+    admin.create(&map("a", "y")).await.unwrap();
+    let entered = revision(&admin.update("", &map("a", "x")).await.unwrap());
+    let left = revision(&admin.update("", &map("a", "y")).await.unwrap());
+    assert_eq!(
+        watch.told::<ConfigMap>().await,
+        ("ADDED".into(), "a".into(), entered)
+    );
+    let deleted = watch.next().await.unwrap();
+    assert_eq!((deleted.r#type.as_str(), deleted.revision), ("DELETED", left));
+    let last: ConfigMap = decode(deleted.object.unwrap());
+    assert_eq!(
+        (last.metadata().labels["app"].as_str(), revision(&last)),
+        ("x", left)
+    );
+
+    let by_name = ListRequest {
+        field_selector: "metadata.name=a,metadata.namespace!=kube-system".into(),
+        ..Default::default()
+    };
+    assert_eq!(admin.list::<ConfigMap>(by_name).await.unwrap().0.len(), 1);
+    let unknown = ListRequest {
+        field_selector: "spec.colour=red".into(),
+        ..Default::default()
+    };
+    assert_eq!(
+        admin.list::<ConfigMap>(unknown).await.unwrap_err().reason_code(),
+        Reason::BadRequest
+    );
+}
+
+#[tokio::test]
+async fn a_list_sees_every_acknowledged_write_and_its_chunks_are_of_one_revision() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let other = cluster
+        .client_of(
+            cluster.another_server().await,
+            "kubernetes-admin",
+            &["system:masters"],
+        )
+        .await;
+    let everything = ListRequest {
+        namespace: "default".into(),
+        ..Default::default()
+    };
+    for count in 1..=20 {
+        let created = admin.create(&map(&format!("m{count:02}"), "x")).await.unwrap();
+        let (items, reply) = other.list::<ConfigMap>(everything.clone()).await.unwrap();
+        assert_eq!(
+            items.len(),
+            count,
+            "the other server must see what this one acknowledged"
+        );
+        assert!(reply.resource_version.parse::<i64>().unwrap() >= revision(&created));
+    }
+    let chunk = |token: &str| ListRequest {
+        limit: 8,
+        r#continue: token.into(),
+        ..everything.clone()
+    };
+    let (first, reply) = admin.list::<ConfigMap>(chunk("")).await.unwrap();
+    assert_eq!((first.len(), reply.remaining_item_count), (8, Some(12)));
+    for name in ["m12", "m13"] {
+        admin
+            .delete::<ConfigMap>("default", name, DeleteOptions::default())
+            .await
+            .unwrap();
+    }
+    // The next chunks come from both servers: one has the snapshot, the other reads it from the store.
+    let (second, next) = other.list::<ConfigMap>(chunk(&reply.r#continue)).await.unwrap();
+    let (third, last) = admin.list::<ConfigMap>(chunk(&next.r#continue)).await.unwrap();
+    let names: Vec<String> = [first, second, third]
+        .concat()
+        .iter()
+        .map(|map| map.metadata().name.clone())
+        .collect();
+    assert_eq!(
+        names,
+        (1..=20).map(|count| format!("m{count:02}")).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        (last.r#continue.as_str(), &last.resource_version),
+        ("", &reply.resource_version)
+    );
+}
+
+#[tokio::test]
+async fn watches_go_on_when_etcd_comes_back() {
+    let mut cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let mut watch = admin.watch::<ConfigMap>(WatchRequest::default()).await.unwrap();
+    admin.create(&map("a", "x")).await.unwrap();
+    assert_eq!(watch.told::<ConfigMap>().await.1, "a");
+    cluster.etcd.kill();
+    let refused = admin.create(&map("b", "x")).await.unwrap_err();
+    assert!(
+        matches!(
+            refused.reason_code(),
+            Reason::ServiceUnavailable | Reason::Timeout
+        ),
+        "{refused:?}"
+    );
+    cluster.etcd.run().await;
+    let deadline = tokio::time::Instant::now() + crate::cluster::DEADLINE;
+    while admin.create(&map("c", "x")).await.is_err() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "writes must succeed again"
+        );
+    }
+    loop {
+        // The refused write may have happened all the same, if it was said that it may.
+        match watch.told::<ConfigMap>().await.1.as_str() {
+            "c" => break,
+            name => assert_eq!(name, "b"),
+        }
+    }
+}
