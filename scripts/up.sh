@@ -39,7 +39,9 @@ for component in scheduler controller-manager; do
 done
 
 say "containerd, node-agent, proxy"
-scripts/containerd-config.sh "$home/node" >"$home/containerd.toml"
+mkdir -p "$home/node"
+scripts/containerd-config.sh "$home/node/root" "$home/node/state" "$home/node/containerd.sock" \
+    "$home/node/cni/net.d" >"$home/containerd.toml"
 start containerd containerd --config "$home/containerd.toml"
 wait_for "containerd" 30 containerd test -S "$home/node/containerd.sock"
 start node-agent "$bin/gantry-node-agent" "${node_agent_arguments[@]}" --node-ip="$address"

@@ -144,7 +144,8 @@ impl Cluster {
         let socket = home.join("containerd.sock");
         let config = home.join("containerd.toml");
         let script = root().join("scripts/containerd-config.sh");
-        let written = run(&script, &[&text(&home)])?;
+        let places = [home.join("root"), home.join("state"), socket.clone(), home.join("cni/net.d")].map(|p| text(&p));
+        let written = run(&script, &[&places[0], &places[1], &places[2], &places[3]])?;
         fs::write(&config, written)?;
         let containerd = program("containerd", "scripts/install.sh")?;
         let containerd = start(
@@ -289,6 +290,11 @@ impl Cluster {
 
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.join("pki/admin/kubeconfig")
+    }
+
+    /// Where a node's containerd keeps the network namespaces of pods.
+    pub fn pod_networks(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("n{number}")).join("state/io.containerd.grpc.v1.cri/netns")
     }
 
     /// A node's network namespace.

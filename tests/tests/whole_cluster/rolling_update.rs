@@ -49,15 +49,14 @@ fn pod_network(cluster: &gantry_tests::cluster::Cluster, name: &str) -> Result<S
     let pod = cluster.json(&["get", "pod", name])?;
     let ip = pod["status"]["podIP"].as_str().filter(|_| pod["status"]["phase"] == "Running");
     let ip = ip.ok_or_else(|| format!("it is {}", pod["status"]["phase"]))?;
-    // containerd's CRI keeps each pod's namespace in a file of this folder.
-    let folder = std::fs::read_dir("/run/netns").map_err(|error| error.to_string())?;
-    for entry in folder.flatten() {
+    let folders = (1..=cluster.nodes.len()).filter_map(|node| std::fs::read_dir(cluster.pod_networks(node)).ok());
+    for entry in folders.flatten().flatten() {
         let path = entry.path().to_string_lossy().into_owned();
         let output = std::process::Command::new("nsenter")
             .args([&format!("--net={path}"), "ip", "-4", "-o", "addr"])
             .output()
             .map_err(|error| error.to_string())?;
-        if path.contains("/cni-") && String::from_utf8_lossy(&output.stdout).contains(&format!(" {ip}/")) {
+        if String::from_utf8_lossy(&output.stdout).contains(&format!(" {ip}/")) {
             return Ok(path);
         }
     }
