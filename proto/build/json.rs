@@ -103,6 +103,7 @@ fn write_field(code: &mut String, field: &FieldDescriptor, options: &Options) ->
     }
     let entry = |value: &str| format!("map.serialize_entry(\"{json}\", {value})?;");
     let line = match (shape(field), options.always) {
+        (Shape::Message | Shape::OptionalScalar, true) if options.nullable => entry(&format!("&self.{rust}")),
         (Shape::Message, true) if is_time(field) => entry(&format!("&self.{rust}")),
         (Shape::Message, true) => {
             let path = match field.kind() {
@@ -205,6 +206,7 @@ fn in_declaration_order(message: &MessageDescriptor) -> Vec<FieldDescriptor> {
 #[derive(Default)]
 struct Options {
     always: bool,
+    nullable: bool,
     inline: bool,
 }
 
@@ -224,6 +226,7 @@ fn options(pool: &DescriptorPool, field: &FieldDescriptor) -> Options {
     };
     Options {
         always: flag("always"),
+        nullable: flag("nullable"),
         inline: flag("inline"),
     }
 }

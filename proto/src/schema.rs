@@ -19,6 +19,7 @@ pub fn pool() -> &'static DescriptorPool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldOptions {
     pub always: bool,
+    pub nullable: bool,
     pub inline: bool,
     pub required: bool,
     pub immutable: bool,
@@ -63,6 +64,7 @@ pub fn field_options(field: &FieldDescriptor) -> FieldOptions {
     };
     FieldOptions {
         always: flag("always"),
+        nullable: flag("nullable"),
         inline: flag("inline"),
         required: flag("required"),
         immutable: flag("immutable"),
