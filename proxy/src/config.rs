@@ -39,8 +39,8 @@ pub struct Config {
     #[arg(long, global = true)]
     pub node_ip: Option<IpAddr>,
     /// How the apiserver is reached.
-    #[arg(long, global = true, default_value = "")]
-    pub kubeconfig: PathBuf,
+    #[arg(long, global = true)]
+    pub kubeconfig: Option<PathBuf>,
     /// The nftables table that is ours.
     #[arg(long, global = true, default_value = "gantry", value_parser = parse_table)]
     pub nft_table: String,

@@ -111,7 +111,7 @@ impl Item {
     /// Its key contains the Service, or a number that only one Service has.
     fn belongs_to_one(&self) -> bool {
         match self {
-            Item::Chain(_) | Item::Endpoint(_) => true,
+            Item::Chain(_) | Item::Endpoint(..) => true,
             Item::Service(..) | Item::NodePort(..) | Item::ClusterIp(_) | Item::LocalEndpoint(_) => false,
         }
     }

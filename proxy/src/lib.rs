@@ -48,7 +48,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let registry = Registry::new();
     let health = Health::new();
     let metrics = Metrics::new(&registry);
-    let client_config = gantry_client::Config::load(&config.kubeconfig)?;
+    let kubeconfig = config.kubeconfig.as_deref().context("--kubeconfig is required")?;
+    let client_config = gantry_client::Config::load(kubeconfig)?;
     let client = Client::new(client_config.with_trace(gantry_telemetry::trace::current_traceparent))?;
 
     let wakes = Wakes::default();

@@ -2,7 +2,7 @@
 
 use crate::ledger::Changes;
 use crate::ruleset::{Item, Node, Rule, Ruleset, Value};
-use crate::service::Policy;
+use crate::service::{Policy, Protocol};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -67,6 +67,8 @@ pub fn transaction(node: &Node, changes: &Changes) -> String {
 }
 
 /// The chains, maps and sets that are always there.
+///
+/// Endpoints have a map per protocol, because nft (1.0.6) binds the type of a port to one.
 fn frame(node: &Node) -> String {
     let Node {
         table,
@@ -98,9 +100,15 @@ table ip {table} {{
     type inet_proto . inet_service : verdict
     comment \"node port : where its Service's rule is\"
   }}
-  map endpoints {{
+  map endpoints_tcp {{
     typeof numgen inc mod 2 : ip daddr . tcp dport
     comment \"place : endpoint\"
+  }}
+  map endpoints_udp {{
+    typeof numgen inc mod 2 : ip daddr . udp dport
+  }}
+  map endpoints_sctp {{
+    typeof numgen inc mod 2 : ip daddr . sctp dport
   }}
   set cluster_ips {{
     type ipv4_addr
@@ -159,14 +167,14 @@ fn text_of_rule(rule: &Rule) -> String {
         // A fixed seed, so that the same client finds the same endpoint through every node.
         Policy::ClientAddress => format!("jhash ip saddr mod {count} seed 0x1"),
     };
-    format!("meta l4proto {protocol} dnat ip to {place} offset {first_place} map @endpoints")
+    format!("meta l4proto {protocol} dnat ip to {place} offset {first_place} map @endpoints_{protocol}")
 }
 
 /// The set or map that an item is an element of, and its key there.
 fn key(node: &Node, item: &Item) -> Option<(Set, String)> {
     Some(match item {
         Item::Chain(_) => return None,
-        Item::Endpoint(place) => (Set::Endpoints, place.to_string()),
+        Item::Endpoint(protocol, place) => (Set::Endpoints(*protocol), place.to_string()),
         Item::Service(ip, protocol, port) => (Set::Services, format!("{ip} . {protocol} . {port}")),
         Item::NodePort(protocol, port) => (Set::NodePorts, format!("{protocol} . {port}")),
         Item::ClusterIp(ip) => (Set::ClusterIps, ip.to_string()),
@@ -187,7 +195,7 @@ fn data(value: &Value) -> String {
 enum Set {
     Services,
     NodePorts,
-    Endpoints,
+    Endpoints(Protocol),
     ClusterIps,
     LocalEndpoints,
 }
@@ -197,7 +205,9 @@ impl Set {
         match self {
             Set::Services => "services",
             Set::NodePorts => "node_ports",
-            Set::Endpoints => "endpoints",
+            Set::Endpoints(Protocol::Tcp) => "endpoints_tcp",
+            Set::Endpoints(Protocol::Udp) => "endpoints_udp",
+            Set::Endpoints(Protocol::Sctp) => "endpoints_sctp",
             Set::ClusterIps => "cluster_ips",
             Set::LocalEndpoints => "local_endpoints",
         }

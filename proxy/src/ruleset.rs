@@ -44,7 +44,7 @@ pub enum Item {
     /// A Service port's chain.
     Chain(Arc<str>),
     /// The place of an endpoint.
-    Endpoint(u32),
+    Endpoint(Protocol, u32),
     /// A Service's address and port.
     Service(Ipv4Addr, Protocol, u16),
     NodePort(Protocol, u16),
@@ -122,7 +122,7 @@ pub fn items(placed: &Placed) -> Items {
         }
         for (place, endpoint) in (first_place..).zip(&port.endpoints) {
             items.insert(
-                Item::Endpoint(place),
+                Item::Endpoint(port.protocol, place),
                 Value::Target(endpoint.address, endpoint.port),
             );
             if endpoint.local {

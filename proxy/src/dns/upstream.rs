@@ -27,18 +27,34 @@ pub struct Upstreams {
 }
 
 struct Shared {
-    resolv_conf: PathBuf,
-    /// Our own address: asking ourselves would never end.
-    own: Ipv4Addr,
+    source: Source,
     read: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
 }
 
+enum Source {
+    ResolvConf {
+        path: PathBuf,
+        /// Our own address: asking ourselves would never end.
+        own: Ipv4Addr,
+    },
+    Fixed(Vec<SocketAddr>),
+}
+
 impl Upstreams {
-    pub fn new(resolv_conf: PathBuf, own: Ipv4Addr) -> Upstreams {
+    /// The servers that a resolv.conf names, whenever it changes, except `own`.
+    pub fn new(path: PathBuf, own: Ipv4Addr) -> Upstreams {
+        Upstreams::from(Source::ResolvConf { path, own })
+    }
+
+    /// These servers.
+    pub fn of(servers: Vec<SocketAddr>) -> Upstreams {
+        Upstreams::from(Source::Fixed(servers))
+    }
+
+    fn from(source: Source) -> Upstreams {
         Upstreams {
             shared: Arc::new(Shared {
-                resolv_conf,
-                own,
+                source,
                 read: Mutex::default(),
             }),
         }
@@ -67,6 +83,10 @@ impl Upstreams {
     }
 
     fn servers(&self, now: Instant) -> Vec<SocketAddr> {
+        let (path, own) = match &self.shared.source {
+            Source::ResolvConf { path, own } => (path, *own),
+            Source::Fixed(servers) => return servers.clone(),
+        };
         let mut read = self.shared.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, servers)) = read
             .as_ref()
@@ -74,8 +94,7 @@ impl Upstreams {
         {
             return servers.clone();
         }
-        let text = std::fs::read_to_string(&self.shared.resolv_conf).unwrap_or_default();
-        let servers = servers(&text, self.shared.own);
+        let servers = servers(&std::fs::read_to_string(path).unwrap_or_default(), own);
         *read = Some((now, servers.clone()));
         servers
     }
@@ -132,4 +151,39 @@ async fn by_tcp(server: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> 
 fn is_reply_to(request: &[u8], reply: &[u8]) -> bool {
     const RESPONSE_BIT: u8 = 0x80;
     request.get(..2) == reply.get(..2) && reply.get(2).is_some_and(|flags| flags & RESPONSE_BIT != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolv_conf_names_at_most_three_servers_and_never_ourselves() {
+        let own = Ipv4Addr::new(169, 254, 20, 10);
+        let check = |text: &str, expected: &[&str]| {
+            let servers: Vec<String> = servers(text, own).iter().map(SocketAddr::to_string).collect();
+            assert_eq!(servers, expected, "{text:?}");
+        };
+        check("", &[]);
+        check(
+            "# nameserver 1.1.1.1\nsearch a.example\nnameserver 192.0.2.1\n",
+            &["192.0.2.1:53"],
+        );
+        check(
+            "nameserver 169.254.20.10\n nameserver\t192.0.2.1 # the router\n",
+            &["192.0.2.1:53"],
+        );
+        check("nameserver fd00::1\nnameserver nonsense\n", &["[fd00::1]:53"]);
+        let four = "nameserver 1.0.0.1\nnameserver 1.0.0.2\nnameserver 1.0.0.3\nnameserver 1.0.0.4\n";
+        check(four, &["1.0.0.1:53", "1.0.0.2:53", "1.0.0.3:53"]);
+    }
+
+    #[test]
+    fn only_a_message_with_the_same_identifier_that_is_a_reply_is_the_reply() {
+        let request = [1, 2, 0x01, 0, 9];
+        assert!(is_reply_to(&request, &[1, 2, 0x81, 0]));
+        for other in [&[1, 3, 0x81, 0][..], &[1, 2, 0x01, 0], &[1, 2], &[]] {
+            assert!(!is_reply_to(&request, other), "{other:?}");
+        }
+    }
 }
