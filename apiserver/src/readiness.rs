@@ -13,6 +13,8 @@ use tonic_health::server::HealthReporter;
 use crate::registry::Registry;
 
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// While it is not ready yet.
+const UNREADY_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 /// Kubernetes' --etcd-readycheck-timeout.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -27,6 +29,11 @@ pub fn add_checks(health: &Health, registry: &Arc<Registry>) -> StoreReachable {
     health.check("etcd", move || match store.0.load(Ordering::Relaxed) {
         true => Ok(()),
         false => Err("etcd does not answer".into()),
+    });
+    let namespaces = registry.clone();
+    health.check("system-namespaces", move || match namespaces.has_system_namespaces() {
+        true => Ok(()),
+        false => Err("the namespaces that every cluster has are not there yet".into()),
     });
     let registry = registry.clone();
     health.check("watch-caches", move || match unsynced(&registry) {
@@ -52,14 +59,18 @@ pub async fn watch(
         let asked = timeout(PROBE_TIMEOUT, registry.store().current_revision()).await;
         let answered = matches!(asked, Ok(Ok(_)));
         reachable.0.store(answered, Ordering::Relaxed);
-        let status = match answered && unsynced(&registry).is_empty() {
+        let status = match answered && registry.has_system_namespaces() && unsynced(&registry).is_empty() {
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,
         };
         for service in ["", "gantry.api.v1.Resources"] {
             reporter.set_service_status(service, status).await;
         }
-        let pause = shutdown.run_until_cancelled(tokio::time::sleep(PROBE_INTERVAL));
+        let pause = match status {
+            ServingStatus::Serving => PROBE_INTERVAL,
+            _ => UNREADY_PROBE_INTERVAL,
+        };
+        let pause = shutdown.run_until_cancelled(tokio::time::sleep(pause));
         if pause.await.is_none() {
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gantry_proto::core::v1::{Namespace, Pod};
 use gantry_proto::meta::v1::Status;
@@ -50,6 +51,8 @@ pub struct Registry {
     caches: BTreeMap<&'static str, Arc<Cache>>,
     ranges: Ranges,
     event_leases: event_leases::EventLeases,
+    /// Whether the namespaces that every cluster has are there.
+    has_system_namespaces: AtomicBool,
 }
 
 impl Registry {
@@ -63,6 +66,7 @@ impl Registry {
             caches,
             ranges,
             event_leases: event_leases::EventLeases::default(),
+            has_system_namespaces: AtomicBool::new(false),
         }
     }
 
@@ -79,6 +83,11 @@ impl Registry {
 
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Whether the namespaces that every cluster has are there.
+    pub fn has_system_namespaces(&self) -> bool {
+        self.has_system_namespaces.load(Ordering::Relaxed)
     }
 
     /// The cache of the kind that a request's `resource` names.
@@ -164,5 +173,5 @@ fn internal(message: impl std::fmt::Display) -> Status {
 
 /// Whether the kind is Namespace, which has rules of its own for coming and going.
 fn is_namespace(info: &KindInfo) -> bool {
-    std::ptr::eq(info, Namespace::INFO)
+    info.message == Namespace::INFO.message
 }

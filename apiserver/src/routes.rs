@@ -30,6 +30,17 @@ use crate::services::pods::PodsService;
 use crate::services::resources::ResourcesService;
 use crate::services::{MAX_MESSAGE_BYTES, SERVER_VERSION};
 
+/// What reflection lists. The schema has services of other components too.
+const SERVICES: [&str; 7] = [
+    "gantry.api.v1.Resources",
+    "gantry.api.v1.Pods",
+    "gantry.api.v1.Nodes",
+    "gantry.api.v1.Diagnostics",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
+
 /// Everything that can be asked of the server.
 pub fn router(
     resources: ResourcesService,
@@ -62,9 +73,17 @@ fn grpc(
     };
     let nodes = NodesService { registry, nodes };
     let reflection = || {
-        Reflection::configure()
-            .register_encoded_file_descriptor_set(schema::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        let described = [
+            schema::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let builder = described.into_iter().fold(
+            Reflection::configure().include_reflection_service(false),
+            Reflection::register_encoded_file_descriptor_set,
+        );
+        SERVICES.into_iter().fold(builder, Reflection::with_service_name)
     };
     Ok(Routes::new(
         ResourcesServer::new(resources)

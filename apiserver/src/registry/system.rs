@@ -1,5 +1,6 @@
 //! What every cluster has from its start.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use gantry_proto::core::v1::Namespace;
@@ -26,6 +27,7 @@ impl Registry {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
+        self.has_system_namespaces.store(true, Ordering::Relaxed);
     }
 
     async fn ensure_namespace(&self, name: &str) -> Result<(), gantry_proto::meta::v1::Status> {

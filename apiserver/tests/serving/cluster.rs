@@ -21,10 +21,13 @@ use rcgen::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 /// Far more than anything takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 pub struct Cluster {
     pub etcd: EtcdServer,
@@ -44,17 +47,21 @@ impl Cluster {
         let files = Files::new();
         let stop = CancellationToken::new();
         let address = serve(&etcd, &files, &stop).await;
-        Cluster {
+        let cluster = Cluster {
             etcd,
             address,
             files,
             stop,
-        }
+        };
+        cluster.anonymous().await.ready().await;
+        cluster
     }
 
     /// A second server on the same etcd.
     pub async fn another_server(&self) -> SocketAddr {
-        serve(&self.etcd, &self.files, &self.stop).await
+        let address = serve(&self.etcd, &self.files, &self.stop).await;
+        Client(self.connect(address, None).await).ready().await;
+        address
     }
 
     pub async fn admin(&self) -> Client {
@@ -165,6 +172,20 @@ impl Files {
 pub struct Client(pub Channel);
 
 impl Client {
+    /// Waits until the server says that it is ready.
+    pub async fn ready(&self) {
+        let mut health = HealthClient::new(self.0.clone());
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let reply = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
+            if reply.status() == ServingStatus::Serving {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the server must become ready");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
     pub fn resources(&self) -> ResourcesClient<Channel> {
         ResourcesClient::new(self.0.clone()).max_decoding_message_size(64 << 20)
     }
