@@ -1,11 +1,31 @@
 //! The commands. A command is one file with `Arguments` and `run`, and one line in the list below.
 
+pub mod get;
+pub mod describe;
+pub mod apply;
+pub mod create;
+pub mod delete;
+pub mod logs;
+pub mod why;
+pub mod rollout;
+pub mod set;
+pub mod scale;
+pub mod label;
+pub mod annotate;
+pub mod cordon;
+pub mod uncordon;
+pub mod image;
+pub mod api_resources;
+pub mod version;
+pub mod config;
 pub mod init;
+pub mod completion;
 
 use crate::session::Session;
+use crate::trace;
 
 macro_rules! commands {
-    ($($variant:ident = $module:ident,)*) => {
+    ($($variant:ident = $module:ident $(as $trace:literal)?,)*) => {
         #[derive(clap::Subcommand, Debug)]
         pub enum Command {
             $($variant($module::Arguments),)*
@@ -14,13 +34,43 @@ macro_rules! commands {
         impl Command {
             pub async fn run(self, session: &Session) -> anyhow::Result<()> {
                 match self {
-                    $(Command::$variant(arguments) => Box::pin($module::run(arguments, session)).await,)*
+                    $(Command::$variant(arguments) => {
+                        let work = Box::pin($module::run(arguments, session));
+                        commands!(@traced work, session $(, $trace)?)
+                    })*
                 }
             }
         }
     };
+    (@traced $work:ident, $session:ident, $trace:literal) => {
+        trace::root($trace, $session.options.verbose > 0, $work).await
+    };
+    (@traced $work:ident, $session:ident) => {
+        $work.await
+    };
 }
 
+// A command that changes the cluster is named as the root of its trace. The rollout command starts one for the
+// actions that change something.
 commands! {
+    Get = get,
+    Describe = describe,
+    Apply = apply as "gantry apply",
+    Create = create as "gantry create",
+    Delete = delete as "gantry delete",
+    Logs = logs,
+    Why = why,
+    Rollout = rollout,
+    Set = set as "gantry set",
+    Scale = scale as "gantry scale",
+    Label = label as "gantry label",
+    Annotate = annotate as "gantry annotate",
+    Cordon = cordon as "gantry cordon",
+    Uncordon = uncordon as "gantry uncordon",
+    Image = image as "gantry image import",
+    ApiResources = api_resources,
+    Version = version,
+    Config = config,
     Init = init,
+    Completion = completion,
 }

@@ -105,6 +105,12 @@ impl File {
         self.value["current-context"].as_str().unwrap_or_default()
     }
 
+    /// The names of all contexts.
+    pub fn contexts(&self) -> Vec<&str> {
+        let contexts = self.value["contexts"].as_array().into_iter().flatten();
+        contexts.filter_map(|context| context["name"].as_str()).collect()
+    }
+
     /// The namespace of the current context; `default` where it has none.
     pub fn namespace(&self) -> &str {
         let context = self.named("contexts", "context", self.current_context());
@@ -112,22 +118,6 @@ impl File {
             .and_then(|c| c["namespace"].as_str())
             .filter(|n| !n.is_empty())
             .unwrap_or("default")
-    }
-
-    /// The first apiserver of the current context's cluster, as `host:port` (for messages).
-    pub fn server(&self) -> String {
-        let cluster = self
-            .named("contexts", "context", self.current_context())
-            .and_then(|context| context["cluster"].as_str())
-            .and_then(|cluster| self.named("clusters", "cluster", cluster));
-        let server = cluster
-            .and_then(|cluster| cluster["server"].as_str())
-            .unwrap_or_default();
-        server
-            .trim_start_matches("https://")
-            .trim_start_matches("http://")
-            .trim_end_matches('/')
-            .to_string()
     }
 
     /// Every apiserver of the first cluster, the preferred one first.

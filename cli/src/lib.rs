@@ -2,24 +2,36 @@
 
 mod commands;
 mod session;
+mod cluster;
+mod failure;
+mod trace;
 mod kubeconfig;
-mod pki;
+mod manifest;
+mod last_applied;
+mod resource;
+mod rollout;
+mod marks;
+mod tables;
+mod describe;
+mod present;
+mod aligned;
+mod age;
+mod span;
+mod suggest;
 mod yaml;
 mod output;
+mod pki;
 
 use clap::Parser;
 use commands::Command;
+use failure::Failure;
+use gantry_telemetry::{Args, Telemetry};
 use session::{Options, Session};
 use std::process::ExitCode;
 
 /// Gantry runs containers on a cluster of machines
 #[derive(Parser, Debug)]
-#[command(
-    name = "gantry",
-    version,
-    max_term_width = 120,
-    disable_help_subcommand = true
-)]
+#[command(name = "gantry", version, max_term_width = 120)]
 struct CommandLine {
     #[command(flatten)]
     options: Options,
@@ -29,13 +41,51 @@ struct CommandLine {
 
 /// Carries out the command line of this process. Returns 1 when it failed, having said why on standard error.
 pub async fn run() -> ExitCode {
-    let command_line = CommandLine::parse();
-    let session = Session::new(command_line.options);
-    match command_line.command.run(&session).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            // Nothing can be done where the message itself cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let telemetry = match telemetry(&command_line.options) {
+        Ok(telemetry) => telemetry,
         Err(error) => {
             eprintln!("error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let session = Session {
+        options: command_line.options,
+    };
+    let result = command_line.command.run(&session).await;
+    telemetry.shutdown();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            match error.downcast_ref::<Failure>() {
+                Some(Failure::Said) => {}
+                Some(failure) => eprintln!("{failure}"),
+                None => eprintln!("error: {error:#}"),
+            }
             ExitCode::FAILURE
         }
     }
 }
+
+fn telemetry(options: &Options) -> anyhow::Result<Telemetry> {
+    let arguments = Args {
+        log_level: options.log_level.clone(),
+        otlp_endpoint: options.otlp_endpoint.clone(),
+        ..Args::default()
+    };
+    gantry_telemetry::init("gantry", &arguments)
+}
+
+#[cfg(test)]
+mod tests;

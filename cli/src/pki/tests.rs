@@ -220,7 +220,7 @@ fn a_kubeconfig_embeds_what_a_client_needs() {
     let folder = Folder::new("kubeconfig");
     make_cluster(&folder.0, &[]).unwrap();
     let file = crate::kubeconfig::File::read(&folder.0.join("scheduler/kubeconfig")).unwrap();
-    assert_eq!(file.server(), "10.1.2.3:6443");
+    assert_eq!(file.servers(), [SERVER]);
     let embedded = |value: &serde_json::Value| {
         let bytes = base64::engine::general_purpose::STANDARD
             .decode(value.as_str().unwrap())

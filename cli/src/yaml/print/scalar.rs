@@ -30,10 +30,10 @@ pub fn layout(text: &str, key: bool) -> Layout {
     }
 }
 
-/// What yaml.v2 writes as it is.
+/// What is written as it is. The two separators are line breaks to YAML, and escaped to be safe.
 pub fn is_printable(character: char) -> bool {
     matches!(character, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
-        && !matches!(character, '\u{feff}')
+        && !matches!(character, '\u{feff}' | '\u{2028}' | '\u{2029}')
 }
 
 /// What the characters of a text, and their neighbours, rule out.

@@ -1,0 +1,424 @@
+//! The cluster as the commands see it: objects of any kind, by calls that fail over and pass the server's
+//! warnings on to the user.
+
+use crate::failure::{Failure, is_not_connected};
+use bytes::Bytes;
+use gantry_client::{Client, Config};
+use gantry_proto::any::Any;
+use gantry_proto::api::v1::object::Form;
+use gantry_proto::api::v1::{self as api, FieldValidation, PatchType};
+use gantry_proto::meta::v1::{DeleteOptions, ObjectMeta};
+use gantry_proto::{Key, Kind, KindInfo, wire};
+use serde_json::Value;
+use std::cell::Cell;
+use std::time::Duration;
+use tonic::{Request, Response, Streaming};
+
+/// How long a call other than a stream may take: longer than the apiserver gives the store.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Objects to a list call, as kubectl's default chunk size.
+const LIST_CHUNK: i64 = 500;
+/// The name under which this program writes, for managedFields and logs.
+const FIELD_MANAGER: &str = "gantry";
+
+/// An object of any kind in wire form, with its metadata at hand.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub kind: &'static KindInfo,
+    pub metadata: ObjectMeta,
+    pub raw: Bytes,
+}
+
+impl Object {
+    pub fn new(kind: &'static KindInfo, raw: Bytes) -> Result<Object, Failure> {
+        let metadata = wire::metadata(&raw).map_err(|error| undecodable(kind, &error))?;
+        Ok(Object { kind, metadata, raw })
+    }
+
+    #[cfg(test)]
+    pub fn of<K: Kind>(object: &K) -> Object {
+        Object {
+            kind: K::INFO,
+            metadata: object.metadata().clone(),
+            raw: object.encode_to_vec().into(),
+        }
+    }
+
+    pub fn key(&self) -> Key {
+        Key::new(&self.metadata.namespace, &self.metadata.name)
+    }
+
+    pub fn decode<K: Kind>(&self) -> Result<K, Failure> {
+        K::decode(self.raw.clone()).map_err(|error| undecodable(self.kind, &error))
+    }
+
+    /// Kubernetes' JSON, with apiVersion and kind.
+    pub fn json(&self) -> Result<Value, Failure> {
+        (self.kind.decode_json)(&self.raw).map_err(|error| undecodable(self.kind, &error))
+    }
+
+    /// How messages name it, such as `deployment.apps/web`.
+    pub fn shown(&self) -> String {
+        shown(self.kind, &self.metadata.name)
+    }
+}
+
+/// How messages name an object, such as `deployment.apps/web`.
+pub fn shown(kind: &KindInfo, name: &str) -> String {
+    format!("{}/{name}", qualified_singular(kind))
+}
+
+/// Such as `deployment.apps`, or `pod` for the core group.
+pub fn qualified_singular(kind: &KindInfo) -> String {
+    match kind.group {
+        "" => kind.singular.to_string(),
+        group => format!("{}.{group}", kind.singular),
+    }
+}
+
+fn undecodable(kind: &KindInfo, error: &dyn std::fmt::Display) -> Failure {
+    Failure::message(format!("the server's {} does not decode: {error}", kind.kind))
+}
+
+/// Which objects of a kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Empty for all namespaces.
+    pub namespace: String,
+    pub labels: String,
+    pub fields: String,
+}
+
+/// A connection to the cluster: one client for each apiserver, so that a dead one is passed over for every
+/// kind of call, streams included.
+pub struct Cluster {
+    endpoints: Vec<(String, Client)>,
+    current: Cell<usize>,
+}
+
+impl Cluster {
+    pub fn new(config: &Config) -> Result<Cluster, Failure> {
+        let endpoint = |server: &String| {
+            let one = Config {
+                servers: vec![server.clone()],
+                ..config.clone()
+            };
+            let client = Client::new(one).map_err(|error| Failure::message(error.to_string()))?;
+            Ok((
+                server
+                    .trim_start_matches("https://")
+                    .trim_end_matches('/')
+                    .to_string(),
+                client,
+            ))
+        };
+        let endpoints = config
+            .servers
+            .iter()
+            .map(endpoint)
+            .collect::<Result<Vec<_>, Failure>>()?;
+        if endpoints.is_empty() {
+            return Err(Failure::message("the kubeconfig names no apiserver"));
+        }
+        Ok(Cluster {
+            endpoints,
+            current: Cell::new(0),
+        })
+    }
+
+    pub async fn get(&self, kind: &'static KindInfo, key: &Key) -> Result<Object, Failure> {
+        let request = api::GetRequest {
+            resource: kind.group_resource(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            ..Default::default()
+        };
+        let reply = self
+            .call(request, async |client, request| {
+                client.resources().get(request).await
+            })
+            .await?;
+        from_reply(kind, reply)
+    }
+
+    /// The object decoded.
+    pub async fn get_as<K: Kind>(&self, key: &Key) -> Result<K, Failure> {
+        self.get(K::INFO, key).await?.decode()
+    }
+
+    /// All selected objects at one revision, and that revision.
+    pub async fn list(
+        &self,
+        kind: &'static KindInfo,
+        selection: &Selection,
+    ) -> Result<(Vec<Object>, String), Failure> {
+        let mut objects = Vec::new();
+        let mut next = String::new();
+        loop {
+            let request = api::ListRequest {
+                resource: kind.group_resource(),
+                namespace: selection.namespace.clone(),
+                label_selector: selection.labels.clone(),
+                field_selector: selection.fields.clone(),
+                limit: LIST_CHUNK,
+                r#continue: next,
+                ..Default::default()
+            };
+            let reply = self
+                .call(request, async |client, request| {
+                    client.resources().list(request).await
+                })
+                .await?;
+            for item in reply.items {
+                objects.push(from_form(kind, Some(item))?);
+            }
+            if reply.r#continue.is_empty() {
+                return Ok((objects, reply.resource_version));
+            }
+            next = reply.r#continue;
+        }
+    }
+
+    pub async fn list_as<K: Kind>(&self, selection: &Selection) -> Result<Vec<K>, Failure> {
+        self.list(K::INFO, selection)
+            .await?
+            .0
+            .iter()
+            .map(Object::decode)
+            .collect()
+    }
+
+    /// Events after `revision`; the present state first where that is empty.
+    pub async fn watch(
+        &self,
+        kind: &'static KindInfo,
+        selection: &Selection,
+        revision: &str,
+    ) -> Result<Watch, Failure> {
+        let request = api::WatchRequest {
+            resource: kind.group_resource(),
+            namespace: selection.namespace.clone(),
+            label_selector: selection.labels.clone(),
+            field_selector: selection.fields.clone(),
+            resource_version: revision.into(),
+            ..Default::default()
+        };
+        let stream = self
+            .stream(request, async |client, request| {
+                client.resources().watch(request).await
+            })
+            .await?;
+        Ok(Watch {
+            kind,
+            stream,
+            pending: Vec::new().into_iter(),
+            server: self.server().into(),
+        })
+    }
+
+    /// Creates an object, in the namespace that its metadata names.
+    pub async fn create(&self, object: &Object, dry_run: bool) -> Result<Object, Failure> {
+        let request = api::CreateRequest {
+            resource: object.kind.group_resource(),
+            namespace: object.metadata.namespace.clone(),
+            object: Some(into_form(object)),
+            field_validation: FieldValidation::Warn.into(),
+            dry_run,
+            field_manager: FIELD_MANAGER.into(),
+            ..Default::default()
+        };
+        let reply = self
+            .call(request, async |client, request| {
+                client.resources().create(request).await
+            })
+            .await?;
+        from_reply(object.kind, reply)
+    }
+
+    pub async fn patch(
+        &self,
+        kind: &'static KindInfo,
+        key: &Key,
+        patch_type: PatchType,
+        patch: &Value,
+        dry_run: bool,
+    ) -> Result<Object, Failure> {
+        let request = api::PatchRequest {
+            resource: kind.group_resource(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            r#type: patch_type.into(),
+            patch: patch.to_string().into(),
+            dry_run,
+            field_manager: FIELD_MANAGER.into(),
+            ..Default::default()
+        };
+        let reply = self
+            .call(request, async |client, request| {
+                client.resources().patch(request).await
+            })
+            .await?;
+        from_reply(kind, reply)
+    }
+
+    pub async fn delete(
+        &self,
+        kind: &'static KindInfo,
+        key: &Key,
+        options: DeleteOptions,
+    ) -> Result<(), Failure> {
+        let request = api::DeleteRequest {
+            resource: kind.group_resource(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            options: Some(options),
+            ..Default::default()
+        };
+        let reply = self
+            .call(request, async |client, request| {
+                client.resources().delete(request).await
+            })
+            .await?;
+        warn(&reply.warnings);
+        Ok(())
+    }
+
+    pub async fn discover(&self) -> Result<api::DiscoverReply, Failure> {
+        let request = api::DiscoverRequest {};
+        self.call(request, async |client, request| {
+            client.resources().discover(request).await
+        })
+        .await
+    }
+
+    pub async fn why(&self, request: api::WhyRequest) -> Result<api::WhyReply, Failure> {
+        self.call(request, async |client, request| {
+            client.diagnostics().why(request).await
+        })
+        .await
+    }
+
+    pub async fn logs(&self, request: api::LogsRequest) -> Result<Streaming<api::LogsReply>, Failure> {
+        self.stream(request, async |client, request| client.pods().logs(request).await)
+            .await
+    }
+
+    /// A client for a call that cannot be repeated, of the apiserver that answered last. Makes one small call
+    /// first, so that one that is dead is passed over.
+    pub async fn answering_client(&self) -> Result<Client, Failure> {
+        self.discover().await?;
+        Ok(self.endpoints[self.current.get()].1.clone())
+    }
+
+    /// Host and port of the apiserver in use.
+    pub fn server(&self) -> &str {
+        &self.endpoints[self.current.get()].0
+    }
+
+    /// Makes a call that has one reply.
+    async fn call<Q: Clone, R>(
+        &self,
+        request: Q,
+        send: impl AsyncFn(&Client, Request<Q>) -> Result<Response<R>, tonic::Status>,
+    ) -> Result<R, Failure> {
+        let send = async |client: &Client, mut request: Request<Q>| {
+            request.set_timeout(CALL_TIMEOUT);
+            send(client, request).await
+        };
+        self.stream(request, send).await
+    }
+
+    /// Makes a call, at each apiserver in turn while they cannot be connected to.
+    async fn stream<Q: Clone, R>(
+        &self,
+        request: Q,
+        send: impl AsyncFn(&Client, Request<Q>) -> Result<Response<R>, tonic::Status>,
+    ) -> Result<R, Failure> {
+        let mut attempts_left = self.endpoints.len();
+        loop {
+            attempts_left -= 1;
+            let (server, client) = &self.endpoints[self.current.get()];
+            let error = match send(client, Request::new(request.clone())).await {
+                Ok(reply) => return Ok(reply.into_inner()),
+                Err(error) => error,
+            };
+            if !is_not_connected(&error) || attempts_left == 0 {
+                return Err(Failure::of_call(error, server));
+            }
+            self.current.set((self.current.get() + 1) % self.endpoints.len());
+        }
+    }
+}
+
+/// Waits before watching again, so that a server that ends every watch at once is not flooded.
+pub async fn before_watching_again() {
+    /// Short beside a person's patience, long beside a round trip.
+    const DELAY: Duration = Duration::from_millis(300);
+    tokio::time::sleep(DELAY).await;
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// The events of a watch, one at a time.
+pub struct Watch {
+    kind: &'static KindInfo,
+    stream: Streaming<api::WatchReply>,
+    pending: std::vec::IntoIter<api::WatchEvent>,
+    server: String,
+}
+
+impl Watch {
+    /// The next event; `None` when the server has ended the watch.
+    pub async fn next(&mut self) -> Result<Option<(Event, Object)>, Failure> {
+        loop {
+            for event in self.pending.by_ref() {
+                let what = match event.r#type.as_str() {
+                    "ADDED" => Event::Added,
+                    "MODIFIED" => Event::Modified,
+                    "DELETED" => Event::Deleted,
+                    "ERROR" => {
+                        return Err(Failure::Status(Box::new(event.error.unwrap_or_default())));
+                    }
+                    _ => continue,
+                };
+                return Ok(Some((what, from_form(self.kind, event.object)?)));
+            }
+            match self.stream.message().await {
+                Ok(Some(reply)) => self.pending = reply.events.into_iter(),
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(Failure::of_call(error, &self.server)),
+            }
+        }
+    }
+}
+
+fn into_form(object: &Object) -> api::Object {
+    api::Object {
+        form: Some(Form::Any(Any::new(object.kind.message, object.raw.clone()))),
+    }
+}
+
+fn from_reply(kind: &'static KindInfo, reply: api::ObjectReply) -> Result<Object, Failure> {
+    warn(&reply.warnings);
+    from_form(kind, reply.object)
+}
+
+fn from_form(kind: &'static KindInfo, object: Option<api::Object>) -> Result<Object, Failure> {
+    match object.and_then(|object| object.form) {
+        Some(Form::Any(any)) => Object::new(kind, any.value),
+        _ => Err(undecodable(kind, &"it has no wire form")),
+    }
+}
+
+/// Prints warnings as kubectl does.
+pub fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("Warning: {warning}");
+    }
+}

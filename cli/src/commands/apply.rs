@@ -1,0 +1,198 @@
+//! `gantry apply`: makes the cluster's objects as files say, and leaves alone what others have set.
+
+use crate::cluster::{Cluster, Object, shown};
+use crate::failure::Failure;
+use crate::last_applied::{self, Decision};
+use crate::manifest::{self, Files, Manifest, Validate};
+use crate::output::line;
+use crate::present::{self, Format};
+use crate::session::{Connected, Session};
+use crate::trace;
+use anyhow::Result;
+use gantry_proto::Key;
+use gantry_proto::api::v1::PatchType;
+use gantry_proto::status::Reason;
+use std::time::Duration;
+
+/// As kubectl's maxPatchRetry.
+const MOST_RETRIES: u32 = 5;
+/// The first retry is at once, the others wait, as kubectl's do.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Apply the objects in files: create what is missing, change what differs
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    files: Files,
+    /// What to do about fields that are not in the schema
+    #[arg(long, value_enum, default_value = "warn", num_args = 0..=1, default_missing_value = "strict")]
+    #[arg(require_equals = true)]
+    validate: Validate,
+    /// Change nothing: "client" only reads, "server" has the server check the request
+    #[arg(long, value_enum, default_value = "none", num_args = 0..=1, default_missing_value = "client")]
+    #[arg(require_equals = true)]
+    dry_run: DryRun,
+    /// Print the resulting objects
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DryRun {
+    None,
+    Client,
+    Server,
+}
+
+impl DryRun {
+    /// What is added to a message.
+    pub fn note(self) -> &'static str {
+        match self {
+            DryRun::None => "",
+            DryRun::Client => " (dry run)",
+            DryRun::Server => " (server dry run)",
+        }
+    }
+}
+
+pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
+    if arguments.files.filenames.is_empty() {
+        return Err(Failure::message("must specify one of -f and -k").into());
+    }
+    let connected = session.connect()?;
+    let manifests = manifest::read(&arguments.files, arguments.validate, &connected)?;
+    let mut failed = false;
+    let mut applied = Vec::new();
+    for manifest in &manifests {
+        let name = shown(manifest.kind, manifest.name());
+        let work = apply(manifest, &arguments, &connected);
+        match trace::object("apply object", &name, work).await {
+            Ok((object, outcome)) if arguments.output.is_none() => {
+                line(format_args!(
+                    "{} {outcome}{}",
+                    object.shown(),
+                    arguments.dry_run.note()
+                ));
+            }
+            Ok((object, _)) => applied.push(object),
+            Err(failure) => {
+                failed = true;
+                eprintln!("{failure}");
+            }
+        }
+    }
+    if let Some(format) = arguments.output {
+        present::objects(&applied, format, manifests.len() == 1)?;
+    }
+    if failed { Err(Failure::Said.into()) } else { Ok(()) }
+}
+
+/// Applies one object. Returns it as it is then, and what happened, in kubectl's words.
+async fn apply(
+    manifest: &Manifest,
+    arguments: &Arguments,
+    connected: &Connected,
+) -> Result<(Object, &'static str), Failure> {
+    let source = &manifest.source;
+    if manifest.name().is_empty() {
+        let generated = manifest.value["metadata"]["generateName"]
+            .as_str()
+            .unwrap_or_default();
+        return Err(Failure::message(match generated {
+            "" => format!(
+                "error when retrieving current configuration of {source}: resource name may not be empty"
+            ),
+            prefix => format!("from {prefix}: cannot use generate name with apply"),
+        }));
+    }
+    // Complaints are about the file, so they are made once, however often the patch is retried.
+    manifest.encode(&manifest.value, arguments.validate)?;
+    let cluster = &connected.cluster;
+    let key = Key::new(manifest.namespace(), manifest.name());
+    let mut warned = false;
+    for attempt in 0.. {
+        let current = match cluster.get(manifest.kind, &key).await {
+            Ok(current) => Some(current),
+            Err(failure) if failure.is_not_found() => None,
+            Err(failure) => return Err(failure.while_doing("retrieving current configuration of", source)),
+        };
+        if let Some(current) = &current
+            && !warned
+        {
+            warned = true;
+            warn_about(current)?;
+        }
+        match write(manifest, arguments.dry_run, cluster, &key, current).await {
+            Err(failure) if failure.reason() == Reason::Conflict && attempt < MOST_RETRIES => {
+                if attempt > 0 {
+                    tokio::time::sleep(RETRY_DELAY).await;
+                }
+            }
+            result => return result,
+        }
+    }
+    Err(Failure::message("gave up"))
+}
+
+fn warn_about(current: &Object) -> Result<(), Failure> {
+    if last_applied::is_missing(&current.json()?) {
+        eprintln!(
+            "Warning: resource {} is missing the {} annotation which is required by gantry apply. gantry apply should \
+             only be used on resources created declaratively by either gantry create --save-config or gantry apply. \
+             The missing annotation will be patched automatically.",
+            format_args!("{}/{}", current.kind.resource, current.metadata.name),
+            last_applied::ANNOTATION
+        );
+    }
+    Ok(())
+}
+
+async fn write(
+    manifest: &Manifest,
+    dry_run: DryRun,
+    cluster: &Cluster,
+    key: &Key,
+    current: Option<Object>,
+) -> Result<(Object, &'static str), Failure> {
+    let source = &manifest.source;
+    let current_value = current.as_ref().map(Object::json).transpose()?;
+    let decision = last_applied::decide(manifest.kind.message, &manifest.value, current_value.as_ref())
+        .map_err(|error| Failure::message(format!("error when applying \"{source}\": {error}")))?;
+    match (decision, current) {
+        (Decision::Create(value), _) => {
+            let object = manifest.encode(&value, Validate::Ignore)?;
+            let created = match dry_run {
+                DryRun::Client => object,
+                _ => cluster
+                    .create(&object, dry_run == DryRun::Server)
+                    .await
+                    .map_err(|failure| failure.while_doing("creating", source))?,
+            };
+            Ok((created, "created"))
+        }
+        (Decision::Unchanged, Some(current)) => Ok((current, "unchanged")),
+        (Decision::Patch(patch), Some(current)) => {
+            if current.metadata.deletion_timestamp.is_some() {
+                eprintln!(
+                    "Warning: Detected changes to resource {} which is currently being deleted.",
+                    current.metadata.name
+                );
+            }
+            let patched = match dry_run {
+                DryRun::Client => current,
+                _ => cluster
+                    .patch(
+                        manifest.kind,
+                        key,
+                        PatchType::StrategicMerge,
+                        &patch,
+                        dry_run == DryRun::Server,
+                    )
+                    .await
+                    .map_err(|failure| failure.while_doing("patching", source))?,
+            };
+            Ok((patched, "configured"))
+        }
+        (_, None) => Err(Failure::message(format!("{source}: nothing to patch"))),
+    }
+}

@@ -1,0 +1,75 @@
+//! `gantry describe`: everything about an object, with its events.
+
+use super::get::Selectors;
+use crate::cluster::{Object, Selection};
+use crate::describe;
+use crate::failure::Failure;
+use crate::output::write;
+use crate::resource;
+use crate::session::Session;
+use anyhow::Result;
+use gantry_proto::Key;
+use std::time::SystemTime;
+
+/// Show everything about objects, with their events
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// TYPE [NAME...], or TYPE/NAME...
+    #[arg(required = true)]
+    targets: Vec<String>,
+    #[command(flatten)]
+    selectors: Selectors,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+}
+
+pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
+    let connected = session.connect()?;
+    let mut objects: Vec<Object> = Vec::new();
+    let mut failed = false;
+    for target in resource::targets(&arguments.targets)? {
+        let namespace = match arguments.all_namespaces {
+            true => String::new(),
+            false => connected.namespace_of(target.kind),
+        };
+        let result = match target.name {
+            Some(name) => connected
+                .cluster
+                .get(target.kind, &Key::new(namespace, name))
+                .await
+                .map(|one| vec![one]),
+            None => {
+                let labels = arguments.selectors.labels.clone().unwrap_or_default();
+                let fields = arguments.selectors.fields.clone().unwrap_or_default();
+                let selection = Selection {
+                    namespace,
+                    labels,
+                    fields,
+                };
+                connected
+                    .cluster
+                    .list(target.kind, &selection)
+                    .await
+                    .map(|(all, _)| all)
+            }
+        };
+        match result {
+            Ok(found) => objects.extend(found),
+            Err(failure @ Failure::Status(_)) => {
+                failed = true;
+                eprintln!("{failure}");
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    if objects.is_empty() && !failed {
+        eprintln!("No resources found in {} namespace.", connected.namespace);
+    }
+    for (index, object) in objects.iter().enumerate() {
+        let related = describe::related(object, &connected).await;
+        let text = describe::describe(object, &related, SystemTime::now())?;
+        write(format_args!("{}{text}", if index > 0 { "\n\n" } else { "" }));
+    }
+    if failed { Err(Failure::Said.into()) } else { Ok(()) }
+}
