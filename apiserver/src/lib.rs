@@ -108,6 +108,7 @@ pub async fn run_on(
     let registry = Arc::new(Registry::new(store.clone(), ranges));
     let reachable = readiness::add_checks(&health, &registry);
     let (health_reporter, _) = tonic_health::server::health_reporter();
+    readiness::begin(&health_reporter).await;
     let resources = ResourcesService {
         registry: registry.clone(),
         metrics,

@@ -48,6 +48,16 @@ fn unsynced(registry: &Registry) -> Vec<&'static str> {
     caches.map(|cache| cache.kind().resource).collect()
 }
 
+/// What is told by gRPC.
+const SERVICES: [&str; 2] = ["", "gantry.api.v1.Resources"];
+
+/// Says that nothing is ready yet: the reporter's own first word is that everything is.
+pub async fn begin(reporter: &HealthReporter) {
+    for service in SERVICES {
+        reporter.set_service_status(service, ServingStatus::NotServing).await;
+    }
+}
+
 /// Asks the store again and again, and tells those who ask by gRPC, until `shutdown`.
 pub async fn watch(
     registry: Arc<Registry>,
@@ -63,7 +73,7 @@ pub async fn watch(
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,
         };
-        for service in ["", "gantry.api.v1.Resources"] {
+        for service in SERVICES {
             reporter.set_service_status(service, status).await;
         }
         let pause = match status {
