@@ -41,8 +41,10 @@ pub enum Action {
     Finalize { namespace: Namespace },
     /// Tells people something without writing anything else.
     Tell { says: Says },
-    /// Looks at the key again after this time, whatever happens.
+    /// Goes on with the same work after this time, and with its trace.
     WakeAfter(Duration),
+    /// Looks at the key again after this time, for its own sake: the trace ends here.
+    CheckAfter(Duration),
 }
 
 /// The events that go with a write, by its outcome.
@@ -150,6 +152,8 @@ pub enum Attempt {
     Create,
     Delete,
     Write,
+    /// Any of them, of an object that had changed in the meantime.
+    Outdated,
 }
 
 impl Action {

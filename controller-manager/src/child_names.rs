@@ -5,7 +5,7 @@
 //! there is one child, not two. A name that was used is never chosen again, because its pod may still run on a
 //! node that nobody can reach; the epoch keeps that promise across restarts.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// The letters and digits that Kubernetes' generated names use: no vowels, and none that look alike.
 pub const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -22,8 +22,8 @@ pub struct ChildNames {
     pub owner_uid: String,
     /// Counters below this are used up.
     next: u64,
-    /// Counters whose creation was sent and whose reply was lost.
-    in_doubt: BTreeSet<u64>,
+    /// Names whose creation was sent and whose reply was lost, by their counters.
+    in_doubt: BTreeMap<u64, String>,
 }
 
 /// What came of an attempt to create a child.
@@ -46,8 +46,18 @@ impl ChildNames {
 
     /// The names to try, in order: first those in doubt, then new ones. Without end.
     pub fn candidates(&self, prefix: &str) -> impl Iterator<Item = String> {
-        let counters = self.in_doubt.iter().copied().chain(self.next..);
+        let counters = self.in_doubt.keys().copied().chain(self.next..);
         counters.map(move |counter| self.name(prefix, counter))
+    }
+
+    /// A name in doubt that is seen is used.
+    pub fn settle(&mut self, is_seen: impl Fn(&str) -> bool) {
+        self.in_doubt.retain(|_, name| !is_seen(name));
+    }
+
+    /// Whether there is a name in doubt, or one that was used.
+    pub fn is_blank(&self) -> bool {
+        self.next == 0
     }
 
     /// Takes note of what came of creating `name`. Names that are not of this series are of no interest.
@@ -56,9 +66,9 @@ impl ChildNames {
             return;
         };
         match outcome {
-            Outcome::Used => self.in_doubt.remove(&counter),
-            Outcome::InDoubt => self.in_doubt.insert(counter),
-        };
+            Outcome::Used => drop(self.in_doubt.remove(&counter)),
+            Outcome::InDoubt => drop(self.in_doubt.insert(counter, name.to_string())),
+        }
         self.next = self.next.max(counter + 1);
     }
 
@@ -67,7 +77,7 @@ impl ChildNames {
         const REACH: u64 = 2 * 500;
         let recent = self.next..self.next.saturating_add(REACH);
         self.in_doubt
-            .iter()
+            .keys()
             .copied()
             .chain(recent)
             .find(|counter| self.name(prefix, *counter) == name)
@@ -116,6 +126,7 @@ impl Fnv64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn first(names: &ChildNames, count: usize) -> Vec<String> {
         names.candidates("web-abc-").take(count).collect()
@@ -133,6 +144,9 @@ mod tests {
         assert!(!tried.contains(&again[1]));
         names.note("web-abc-", &again[0], Outcome::Used);
         assert!(first(&names, 100).iter().all(|name| !tried.contains(name)));
+        names.note("web-abc-", &again[1], Outcome::InDoubt);
+        names.settle(|name| name == again[1]);
+        assert!(!first(&names, 100).contains(&again[1]));
     }
 
     #[test]

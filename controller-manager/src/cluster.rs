@@ -103,6 +103,10 @@ macro_rules! cached {
                 None
             }
 
+            fn has(&self, kind: &KindInfo, key: &Key) -> bool {
+                self.metadata(kind, key).is_ok_and(|metadata| metadata.is_some())
+            }
+
             fn shows(&self, target: &Target) -> bool {
                 let metadata = self.metadata(target.kind, &target.key).ok().flatten();
                 metadata.is_some_and(|metadata| {
@@ -180,14 +184,23 @@ pub async fn list_metadata(
     read.unwrap_or_else(|| Err(unknown(kind)))
 }
 
-/// The revision of a linearizable read that begins now: later than every write that has been sent before.
-pub async fn fresh_revision(client: &Client, target: &Target) -> Result<i64, gantry_client::Error> {
+/// A linearizable read that begins now: later than every write that has been sent before.
+pub struct FreshRead {
+    pub revision: i64,
+    /// The revision of the object itself, if it is there.
+    pub object: Option<i64>,
+}
+
+pub async fn read_fresh(client: &Client, target: &Target) -> Result<FreshRead, gantry_client::Error> {
     let options = ListOptions {
         namespace: target.key.namespace.clone(),
         field_selector: format!("metadata.name={}", target.key.name),
         ..ListOptions::default()
     };
-    let read = with_kind!(target.kind, K => client.list::<K>(&options).await.map(|list| list.revision));
+    let read = with_kind!(target.kind, K => client.list::<K>(&options).await.map(|list| FreshRead {
+        revision: list.revision,
+        object: list.items.first().map(|object| gantry_client::revision(object.metadata())),
+    }));
     read.unwrap_or_else(|| Err(unknown(target.kind)))
 }
 

@@ -6,11 +6,11 @@
 
 mod apply;
 
-use crate::action::{Action, Attempt, Says};
+use crate::action::{Action, Attempt, Failure, Says};
 use crate::cluster::{Cluster, Watches};
 use crate::memory::{Awaited, Gate, Memory, Outcome, Seen as _};
 use crate::metrics::QueueMetrics;
-use crate::wakes::{Wakes, WorkKey};
+use crate::wakes::{Cause, Wakes, WorkKey};
 use apply::Writer;
 use futures::stream::{self, StreamExt as _};
 use gantry_client::{EventType, Recorder};
@@ -37,6 +37,8 @@ pub trait Controller: Send + Sync + 'static {
     type Key: WorkKey;
     /// The name of its queue in metrics, and of its spans (`<name>.reconcile`).
     const NAME: &'static str;
+    /// Where its Events say they come from; Kubernetes' names.
+    const COMPONENT: &'static str;
 
     /// Registers what wakes keys.
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Self::Key>);
@@ -118,6 +120,7 @@ impl<C: Controller> Driver<C> {
     async fn look_at(&self, key: &C::Key, cluster: &Cluster, recorder: &Recorder) -> Gate {
         let started = Instant::now();
         let mut memory = self.recall(key);
+        memory.settle(cluster);
         let causes = self.wakes.take_causes(key);
         let decided = self.controller.decide(cluster, key, &memory).await;
         let gate = match decided {
@@ -148,12 +151,17 @@ impl<C: Controller> Driver<C> {
         key: &C::Key,
         memory: &mut Memory,
         actions: Vec<Action>,
-        causes: Vec<Arc<str>>,
+        causes: Vec<Cause>,
         cluster: &Cluster,
         recorder: &Recorder,
     ) {
         let had_failed = memory.failure.take().is_some();
-        let is_write = |action: &Action| !matches!(action, Action::WakeAfter(_) | Action::Tell { .. });
+        let is_write = |action: &Action| {
+            !matches!(
+                action,
+                Action::WakeAfter(_) | Action::CheckAfter(_) | Action::Tell { .. }
+            )
+        };
         if actions.iter().any(is_write) {
             // A look that changes nothing leaves no span.
             let span = self.span(key, &causes);
@@ -161,19 +169,21 @@ impl<C: Controller> Driver<C> {
                 .instrument(span)
                 .await;
         }
-        let mut soonest: Option<Duration> = None;
-        for action in &actions {
-            match action {
-                Action::WakeAfter(delay) => soonest = Some(soonest.unwrap_or(*delay).min(*delay)),
-                Action::Tell { says } => tell(recorder, says),
-                _ => {}
-            }
+        for says in actions.iter().filter_map(|action| match action {
+            Action::Tell { says } => Some(says),
+            _ => None,
+        }) {
+            tell(recorder, says);
         }
-        let now = Instant::now();
-        if let Some(delay) = soonest.filter(|delay| memory.sets_timer(now + *delay, now)) {
-            self.wakes.wake_after(key.clone(), delay, causes.clone());
-        }
+        self.set_timer(key, memory, &actions, &causes);
         match &memory.failure {
+            Some(Failure {
+                of: Attempt::Outdated,
+                message,
+            }) => {
+                tracing::debug!(controller = C::NAME, %key, error = message, "decided on an old version, decided again");
+                self.wakes.retry(key, causes);
+            }
             Some(failure) => {
                 tracing::warn!(controller = C::NAME, %key, error = failure.message, "a write failed, it is tried again");
                 self.wakes.retry(key, causes);
@@ -185,6 +195,23 @@ impl<C: Controller> Driver<C> {
                     self.wakes.wake_after(key.clone(), Duration::ZERO, causes);
                 }
             }
+        }
+    }
+
+    /// Sets one timer, for the soonest of what the actions ask for.
+    fn set_timer(&self, key: &C::Key, memory: &mut Memory, actions: &[Action], causes: &[Cause]) {
+        let timers = actions.iter().filter_map(|action| match action {
+            Action::WakeAfter(delay) => Some((*delay, true)),
+            Action::CheckAfter(delay) => Some((*delay, false)),
+            _ => None,
+        });
+        let Some((delay, goes_on)) = timers.min() else {
+            return;
+        };
+        let now = Instant::now();
+        if memory.sets_timer(now + delay, now) {
+            let causes = if goes_on { causes.to_vec() } else { Vec::new() };
+            self.wakes.wake_after(key.clone(), delay, causes);
         }
     }
 
@@ -243,13 +270,21 @@ impl<C: Controller> Driver<C> {
         }
     }
 
-    fn span(&self, key: &C::Key, causes: &[Arc<str>]) -> tracing::Span {
+    fn span(&self, key: &C::Key, causes: &[Cause]) -> tracing::Span {
         let name = format!("{}.reconcile", C::NAME);
         let span = tracing::info_span!("controller.reconcile", otel.name = name, controller = C::NAME, %key);
-        if let Some((first, others)) = causes.split_first() {
-            trace::continue_from(&span, first);
-            others.iter().for_each(|cause| trace::link(&span, cause));
+        let mut links = causes;
+        match causes.split_first() {
+            Some((first, others)) if first.is_recent() => {
+                trace::continue_from(&span, &first.traceparent);
+                links = others;
+            }
+            Some(_) => trace::root(&span),
+            None => {}
         }
+        links
+            .iter()
+            .for_each(|cause| trace::link(&span, &cause.traceparent));
         span
     }
 
@@ -281,7 +316,7 @@ fn batches(actions: &[Action]) -> Vec<&[Action]> {
         let length = match first.attempt() {
             Attempt::Create => alike.min(creations),
             Attempt::Delete => alike,
-            Attempt::Write => 1,
+            Attempt::Write | Attempt::Outdated => 1,
         };
         creations = if first.attempt() == Attempt::Create {
             creations * 2
@@ -304,7 +339,7 @@ fn tell_outcome(recorder: &Recorder, says: &Says, outcome: &Outcome) {
                 recorder.about_reference(says.about.clone(), EventType::Warning, reason, message);
             }
         }
-        Outcome::Taken { .. } => {}
+        Outcome::Taken { .. } | Outcome::Outdated { .. } => {}
     }
 }
 

@@ -110,17 +110,16 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         key: config.tls_key,
         ca: config.ca,
     };
-    let cluster = controllers.watches.spawn(client.clone(), &shutdown);
+    let cluster = controllers.watches.spawn(client, &shutdown);
     let seen = cluster.clone();
     health.check("informer-sync", move || match seen.is_synced() {
         true => Ok(()),
         false => Err("some caches have not had their first list".into()),
     });
-    let recorder = Recorder::spawn(client, "controller-manager", None);
     let runs = controllers
         .runs
         .into_iter()
-        .map(|run| run(cluster.clone(), recorder.clone(), shutdown.clone()));
+        .map(|run| run(cluster.clone(), shutdown.clone()));
     let (served, _) = tokio::join!(
         // Without its listener the process would run unseen.
         async {
@@ -133,8 +132,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     served
 }
 
-type Run =
-    Box<dyn FnOnce(Arc<cluster::Cluster>, Recorder, CancellationToken) -> BoxFuture<'static, ()> + Send>;
+type Run = Box<dyn FnOnce(Arc<cluster::Cluster>, CancellationToken) -> BoxFuture<'static, ()> + Send>;
 
 /// The controllers that will run. They start together, when the caches are there.
 struct Controllers {
@@ -157,7 +155,8 @@ impl Controllers {
     fn add<C: Controller>(&mut self, controller: C) {
         let queue = self.metrics.queue(C::NAME);
         let driver = Driver::new(controller, &mut self.watches, queue, self.epoch);
-        self.runs.push(Box::new(|cluster, recorder, shutdown| {
+        self.runs.push(Box::new(|cluster, shutdown| {
+            let recorder = Recorder::spawn(cluster.client.clone(), C::COMPONENT, None);
             Box::pin(driver.run(cluster, recorder, shutdown))
         }));
     }

@@ -10,9 +10,10 @@
 //!
 //! Behind a closed gate a key sleeps, so that no decision is made on a picture older than its own writes.
 
-use crate::action::{Action, Failure, Target};
+use crate::action::{Action, Attempt, Failure, Target};
 use crate::child_names::{self, ChildNames};
 use crate::ownership::controller_of;
+use gantry_proto::{Key, KindInfo};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -29,12 +30,17 @@ pub enum Outcome {
     },
     /// A deletion was accepted, or the target was not there any more.
     Gone,
-    /// The reply was lost; a fresh read that began afterwards saw this revision.
+    /// The reply was lost; a fresh read that began afterwards saw this revision, and no trace of the write where
+    /// it was a creation.
     InDoubt {
         fresh: i64,
         message: String,
     },
     Failed {
+        message: String,
+    },
+    /// The object had changed since it was read: nobody's fault, and nothing to report.
+    Outdated {
         message: String,
     },
 }
@@ -45,6 +51,8 @@ pub struct Memory {
     pub gate: Gate,
     epoch: u64,
     names: Option<ChildNames>,
+    /// Where the children whose names those are would be found.
+    children: Option<Target>,
     /// The earliest timer that is set for the key. A second one is set only if it is earlier, or each look
     /// would leave one more timer behind.
     wakes_at: Option<Instant>,
@@ -81,12 +89,20 @@ impl Memory {
         self.failure.is_none() && self.gate == Gate::default() && self.names.is_none() && !has_timer
     }
 
+    /// Looks for children whose creation was in doubt.
+    pub fn settle(&mut self, seen: &impl Seen) {
+        if let (Some(names), Some(children)) = (&mut self.names, &self.children) {
+            let key = |name: &str| Key::new(&children.key.namespace, name);
+            names.settle(|name| seen.has(children.kind, &key(name)));
+        }
+    }
+
     /// Takes note of an action's outcome.
     pub fn note(&mut self, action: &Action, outcome: &Outcome) {
         let names_outcome = match outcome {
             Outcome::Written { .. } | Outcome::Taken { .. } => Some(child_names::Outcome::Used),
             Outcome::InDoubt { .. } => Some(child_names::Outcome::InDoubt),
-            Outcome::Gone | Outcome::Failed { .. } => None,
+            Outcome::Gone | Outcome::Failed { .. } | Outcome::Outdated { .. } => None,
         };
         if let (Action::Create { object, .. }, Some(names_outcome)) = (action, names_outcome)
             && let metadata = object.metadata()
@@ -96,6 +112,7 @@ impl Memory {
             let mut names = self.names(&owner.uid);
             names.note(&metadata.generate_name, &metadata.name, names_outcome);
             self.names = Some(names);
+            self.children = Some(object.target());
         }
         let Some(target) = action.target() else { return };
         match outcome {
@@ -104,11 +121,18 @@ impl Memory {
             }
             Outcome::InDoubt { fresh, .. } => self.gate.close_until(target.kind.resource, *fresh),
             Outcome::Gone => self.gate.close_until_gone(target),
-            Outcome::Failed { .. } => {}
+            Outcome::Failed { .. } | Outcome::Outdated { .. } => {}
         }
-        if let Outcome::InDoubt { message, .. } | Outcome::Failed { message } = outcome {
+        let of = match outcome {
+            Outcome::Outdated { .. } => Attempt::Outdated,
+            _ => action.attempt(),
+        };
+        if let Outcome::InDoubt { message, .. }
+        | Outcome::Failed { message }
+        | Outcome::Outdated { message } = outcome
+        {
             self.failure = Some(Failure {
-                of: action.attempt(),
+                of,
                 message: message.clone(),
             });
         }
@@ -124,7 +148,7 @@ impl Action {
                 Some(target.clone())
             }
             Action::Finalize { namespace } => Some(Target::of(namespace)),
-            Action::Tell { .. } | Action::WakeAfter(_) => None,
+            Action::Tell { .. } | Action::WakeAfter(_) | Action::CheckAfter(_) => None,
         }
     }
 }
@@ -143,6 +167,8 @@ pub trait Seen {
     fn revision(&self, resource: &str) -> Option<i64>;
     /// Whether the cache still shows the target, and not as being deleted.
     fn shows(&self, target: &Target) -> bool;
+    /// Whether the cache shows any object of this name.
+    fn has(&self, kind: &KindInfo, key: &Key) -> bool;
 }
 
 /// One thing that a gate waits for.

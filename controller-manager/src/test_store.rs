@@ -4,6 +4,7 @@ use crate::action::{Action, Object, Target, with_object};
 use crate::memory::{Outcome, Seen};
 use gantry_proto::json;
 use gantry_proto::meta::v1::{ObjectMeta, Time};
+use gantry_proto::{Key, KindInfo};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime};
@@ -67,8 +68,10 @@ pub struct Store {
     caches: BTreeMap<&'static str, Cache>,
     /// Writes that were sent, whose senders have given up on them, and that may still land.
     pub late: Vec<Action>,
-    /// Every pod that ever was, by name.
-    pub pod_uids: BTreeMap<String, BTreeSet<String>>,
+    /// The name of every pod that ever was.
+    pub pod_names: BTreeSet<String>,
+    /// Names that were chosen for a new pod after another had had them, and gone.
+    pub reused_names: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -133,8 +136,21 @@ impl Store {
 
     /// A write as a controller makes it, with whatever goes wrong on the way.
     pub fn write(&mut self, action: &Action, random: &mut Random) -> Option<Outcome> {
-        if matches!(action, Action::WakeAfter(_) | Action::Tell { .. }) {
+        if matches!(
+            action,
+            Action::WakeAfter(_) | Action::CheckAfter(_) | Action::Tell { .. }
+        ) {
             return None;
+        }
+        if let Action::Create {
+            object: Object::Pod(pod),
+            ..
+        } = action
+        {
+            let name = &pod.metadata().name;
+            if self.pod_names.contains(name) && !self.objects.contains_key(&("pods", name.clone())) {
+                self.reused_names.insert(name.clone());
+            }
         }
         let strikes = |random: &mut Random, chances: usize| chances > 0 && random.one_in(chances);
         if strikes(random, self.faults.refused) {
@@ -153,6 +169,14 @@ impl Store {
         if strikes(random, self.faults.reply_lost) {
             if random.one_in(2) {
                 self.apply(action);
+            }
+            if let Action::Create { object, .. } = action
+                && let target = object.target()
+                && let Some(present) = self.objects.get(&(target.kind.resource, target.key.name))
+            {
+                return Some(Outcome::Taken {
+                    revision: present.metadata().resource_version.parse().unwrap_or(0),
+                });
             }
             return Some(Outcome::InDoubt {
                 fresh: self.revision,
@@ -209,11 +233,11 @@ impl Store {
         let now = Time::from_system(self.time());
         let uid = format!("uid-{}", self.revision + 1);
         let metadata = metadata_mut(&mut object);
-        metadata.uid = uid.clone();
+        metadata.uid = uid;
         metadata.generation = 1;
         metadata.creation_timestamp = Some(now);
         if key.0 == "pods" {
-            self.pod_uids.entry(key.1.clone()).or_default().insert(uid);
+            self.pod_names.insert(key.1.clone());
         }
         self.put(key, object)
     }
@@ -228,7 +252,7 @@ impl Store {
             return Outcome::Gone;
         };
         if !expected.is_empty() && present.metadata().resource_version != expected {
-            return Outcome::Failed {
+            return Outcome::Outdated {
                 message: "the object has been modified".into(),
             };
         }
@@ -289,6 +313,12 @@ impl Store {
 impl Seen for Store {
     fn revision(&self, resource: &str) -> Option<i64> {
         self.caches.get(resource).map(|cache| cache.revision)
+    }
+
+    fn has(&self, kind: &KindInfo, key: &Key) -> bool {
+        self.caches
+            .get(kind.resource)
+            .is_some_and(|cache| cache.objects.contains_key(&key.name))
     }
 
     fn shows(&self, target: &Target) -> bool {

@@ -6,10 +6,26 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A reconcile that merges more causes links to the first ones only (a span keeps at most 128 links).
 const MAX_CAUSES: usize = 32;
+
+/// Later work starts a trace of its own, with a link to what caused it.
+const TRACE_LIMIT: Duration = Duration::from_secs(600);
+
+/// Why a key was woken.
+#[derive(Clone, Debug)]
+pub struct Cause {
+    pub traceparent: Arc<str>,
+    since: Instant,
+}
+
+impl Cause {
+    pub fn is_recent(&self) -> bool {
+        self.since.elapsed() < TRACE_LIMIT
+    }
+}
 
 /// What a key is to its controller.
 pub trait WorkKey: Clone + Eq + Hash + Display + Send + Sync + 'static {}
@@ -18,7 +34,7 @@ impl<T: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkKey for T {}
 /// A handle; cheap to clone.
 pub struct Wakes<K> {
     queue: WorkQueue<K>,
-    causes: Arc<Mutex<HashMap<K, Vec<Arc<str>>>>>,
+    causes: Arc<Mutex<HashMap<K, Vec<Cause>>>>,
     metrics: QueueMetrics,
 }
 
@@ -43,21 +59,25 @@ impl<K: WorkKey> Wakes<K> {
 
     /// Wakes a key because of a change with this cause (a W3C traceparent).
     pub fn wake(&self, key: K, cause: Option<&Arc<str>>) {
-        self.keep_causes(&key, cause.cloned());
+        let cause = cause.map(|cause| Cause {
+            traceparent: cause.clone(),
+            since: Instant::now(),
+        });
+        self.keep_causes(&key, cause);
         self.metrics.added();
         self.queue.add(key);
         self.metrics.depth(self.queue.len());
     }
 
     /// Wakes a key after a while, for what it was woken for before.
-    pub fn wake_after(&self, key: K, delay: Duration, causes: Vec<Arc<str>>) {
+    pub fn wake_after(&self, key: K, delay: Duration, causes: Vec<Cause>) {
         self.keep_causes(&key, causes);
         self.metrics.added();
         self.queue.add_after(key, delay);
     }
 
     /// Wakes a key that failed, later than the last time.
-    pub fn retry(&self, key: &K, causes: Vec<Arc<str>>) {
+    pub fn retry(&self, key: &K, causes: Vec<Cause>) {
         self.keep_causes(key, causes);
         self.metrics.retried();
         self.queue.retry(key);
@@ -69,7 +89,7 @@ impl<K: WorkKey> Wakes<K> {
         key
     }
 
-    pub fn take_causes(&self, key: &K) -> Vec<Arc<str>> {
+    pub fn take_causes(&self, key: &K) -> Vec<Cause> {
         self.lock().remove(key).unwrap_or_default()
     }
 
@@ -86,7 +106,7 @@ impl<K: WorkKey> Wakes<K> {
         self.queue.close();
     }
 
-    fn keep_causes(&self, key: &K, causes: impl IntoIterator<Item = Arc<str>>) {
+    fn keep_causes(&self, key: &K, causes: impl IntoIterator<Item = Cause>) {
         let mut causes = causes.into_iter().peekable();
         if causes.peek().is_none() {
             return;
@@ -94,13 +114,13 @@ impl<K: WorkKey> Wakes<K> {
         let mut all = self.lock();
         let kept = all.entry(key.clone()).or_default();
         for cause in causes {
-            if kept.len() < MAX_CAUSES && !kept.contains(&cause) {
+            if kept.len() < MAX_CAUSES && kept.iter().all(|one| one.traceparent != cause.traceparent) {
                 kept.push(cause);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, Vec<Arc<str>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Vec<Cause>>> {
         // No code that holds the lock can panic half way through a change.
         self.causes.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,6 +19,7 @@ pub struct DeploymentController;
 impl Controller for DeploymentController {
     type Key = Key;
     const NAME: &'static str = "deployment";
+    const COMPONENT: &'static str = "deployment-controller";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let wake = wakes.clone();

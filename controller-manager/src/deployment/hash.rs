@@ -2,12 +2,12 @@
 
 use crate::child_names::ALPHABET;
 use gantry_proto::core::v1::PodTemplateSpec;
-use prost::Message;
+use serde_json::Value;
 
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// The hash of a template, in the alphabet of generated names. Kubernetes hashes a Go-specific rendering of the
-/// template, which nobody else can reproduce; ours hashes the wire form, which is deterministic. Whether a
+/// template, which nobody else can reproduce; ours hashes its JSON, which is deterministic. Whether a
 /// ReplicaSet belongs to a template is decided by comparing templates, never by this hash, so ReplicaSets that
 /// a Kubernetes made are recognised.
 pub fn pod_template_hash(template: &PodTemplateSpec, collision_count: Option<i32>) -> String {
@@ -17,7 +17,8 @@ pub fn pod_template_hash(template: &PodTemplateSpec, collision_count: Option<i32
             hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
         }
     };
-    write(&template.encode_to_vec());
+    // Straight to text, in the order of the fields: serializing fails only for maps with keys that are not strings.
+    write(&serde_json::to_vec(template).unwrap_or_default());
     if let Some(count) = collision_count {
         write(&count.to_le_bytes());
     }
@@ -27,21 +28,21 @@ pub fn pod_template_hash(template: &PodTemplateSpec, collision_count: Option<i32
         .collect()
 }
 
-/// Whether two templates are the same but for the hash label, which the controller itself adds.
+/// Whether two templates are the same but for the hash label, which the controller itself adds. They are
+/// compared as JSON: one that has been through a patch has empty messages where another has none.
 pub fn same_template(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
-    let labels = |template: &PodTemplateSpec| {
-        let mut labels = template.metadata().labels.clone();
-        labels.remove(POD_TEMPLATE_HASH);
-        labels
+    let without_hash = |template: &PodTemplateSpec| {
+        let mut template = template.clone();
+        template.metadata_mut().labels.remove(POD_TEMPLATE_HASH);
+        template
     };
-    if a.spec() != b.spec() || labels(a) != labels(b) {
-        return false;
-    }
-    let mut left = a.metadata().clone();
-    let mut right = b.metadata().clone();
-    left.labels.clear();
-    right.labels.clear();
-    left == right
+    let (a, b) = (without_hash(a), without_hash(b));
+    a == b || rendered(&a) == rendered(&b)
+}
+
+fn rendered(template: &PodTemplateSpec) -> Value {
+    // Serializing to a Value fails only for maps with keys that are not strings.
+    serde_json::to_value(template).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -70,9 +71,11 @@ mod tests {
     #[test]
     fn the_hash_of_a_template_never_changes() {
         // A change here would rename every ReplicaSet to come, and restart nothing: but it must be on purpose.
-        assert_eq!(pod_template_hash(&template("web:1"), None), "GOLDEN1");
-        assert_eq!(pod_template_hash(&template("web:2"), None), "GOLDEN2");
-        assert_eq!(pod_template_hash(&template("web:1"), Some(1)), "GOLDEN3");
+        let hash = |image: &str, count: Option<i32>| pod_template_hash(&template(image), count);
+        assert_eq!(
+            [hash("web:1", None), hash("web:2", None), hash("web:1", Some(1))],
+            ["cb5d95cc5", "859687bffd", "978c477db"]
+        );
     }
 
     #[test]
@@ -93,5 +96,13 @@ mod tests {
         let mut without_metadata = template("web:1");
         without_metadata.metadata = None;
         assert!(!same_template(&template("web:1"), &without_metadata));
+        // What a JSON patch makes of the same template.
+        let patched: PodTemplateSpec = serde_json::from_value(rendered(&template("web:1"))).unwrap();
+        assert_ne!(patched, template("web:1"));
+        assert!(same_template(&template("web:1"), &patched));
+        assert_eq!(
+            pod_template_hash(&patched, None),
+            pod_template_hash(&template("web:1"), None)
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Actions as calls, and their replies as outcomes.
 
 use crate::action::{Action, Object, Propagation, Target, with_object};
-use crate::cluster::{fresh_revision, read_metadata, with_kind};
+use crate::cluster::{FreshRead, read_fresh, read_metadata, with_kind};
 use crate::memory::Outcome;
 use gantry_client::{Client, Error, PatchType, revision};
 use gantry_proto::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
@@ -54,7 +54,7 @@ impl Writer<'_> {
                 self.outcome(&target, result.map(|written| written.metadata().clone()))
                     .await
             }
-            Action::Tell { .. } | Action::WakeAfter(_) => return None,
+            Action::Tell { .. } | Action::WakeAfter(_) | Action::CheckAfter(_) => return None,
         };
         Some(outcome)
     }
@@ -131,9 +131,19 @@ impl Writer<'_> {
                 revision: revision(&metadata),
             },
             Err(error) if error.is_not_found() && !target.uid.is_empty() => Outcome::Gone,
-            Err(Error::Ambiguous(message)) => Outcome::InDoubt {
-                fresh: self.fresh_revision(target).await,
-                message,
+            Err(Error::Ambiguous(message)) => {
+                let read = self.read_fresh(target).await;
+                match read.object {
+                    // A creation, as only that has no uid yet. It happened, or somebody else's did.
+                    Some(revision) if target.uid.is_empty() => Outcome::Taken { revision },
+                    _ => Outcome::InDoubt {
+                        fresh: read.revision,
+                        message,
+                    },
+                }
+            }
+            Err(error) if error.is_conflict() => Outcome::Outdated {
+                message: error.to_string(),
             },
             Err(error) => Outcome::Failed {
                 message: error.to_string(),
@@ -141,11 +151,11 @@ impl Writer<'_> {
         }
     }
 
-    async fn fresh_revision(&self, target: &Target) -> i64 {
+    async fn read_fresh(&self, target: &Target) -> FreshRead {
         let mut pause = FIRST_PAUSE;
         loop {
-            match fresh_revision(self.client, target).await {
-                Ok(revision) => return revision,
+            match read_fresh(self.client, target).await {
+                Ok(read) => return read,
                 Err(error) => tracing::debug!(%error, "a fresh read failed, it is tried again"),
             }
             tokio::time::sleep(pause).await;

@@ -17,6 +17,7 @@ pub struct EndpointSliceController;
 impl Controller for EndpointSliceController {
     type Key = Key;
     const NAME: &'static str = "endpoint_slice";
+    const COMPONENT: &'static str = "endpoint-slice-controller";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let wake = wakes.clone();

@@ -94,6 +94,7 @@ struct Changes<'a> {
 impl<'a> Changes<'a> {
     fn of_family(&mut self, family: &str, groups: Vec<Group>, present: Vec<&'a EndpointSlice>) {
         let mut placed = false;
+        let mut created_groups = Vec::new();
         let mut unused: Vec<&EndpointSlice> = Vec::new();
         let ports: Vec<_> = groups.iter().map(|group| group.ports.clone()).collect();
         let (matching, obsolete): (Vec<_>, Vec<_>) = present
@@ -120,12 +121,15 @@ impl<'a> Changes<'a> {
                 kept.into_iter()
                     .map(|(slice, endpoints)| (slice, with(endpoints))),
             );
-            self.created.extend(
-                created
-                    .into_iter()
-                    .map(|endpoints| (family.to_string(), with(endpoints))),
-            );
+            created_groups.extend(created.into_iter().map(with));
             unused.extend(emptied);
+        }
+        // A slice that would go takes what a new one would get.
+        for group in created_groups {
+            match unused.pop() {
+                Some(slice) => self.kept.push((slice, group)),
+                None => self.created.push((family.to_string(), group)),
+            }
         }
         if !placed {
             // A Service without endpoints has one empty slice, so that readers can tell it from one that

@@ -20,6 +20,7 @@ pub struct GarbageController {
 impl Controller for GarbageController {
     type Key = Item;
     const NAME: &'static str = "garbage_collector";
+    const COMPONENT: &'static str = "garbage-collector-controller";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Item>) {
         macro_rules! watch {

@@ -17,6 +17,7 @@ pub struct NamespaceController;
 impl Controller for NamespaceController {
     type Key = Key;
     const NAME: &'static str = "namespace";
+    const COMPONENT: &'static str = "namespace-controller";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let wake = wakes.clone();

@@ -37,6 +37,7 @@ impl std::fmt::Display for AllNodes {
 impl Controller for NodeIpamController {
     type Key = AllNodes;
     const NAME: &'static str = "node_ipam";
+    const COMPONENT: &'static str = "cidrAllocator";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<AllNodes>) {
         let wake = wakes.clone();

@@ -57,6 +57,7 @@ impl NodeLifecycleController {
 impl Controller for NodeLifecycleController {
     type Key = Key;
     const NAME: &'static str = "node_lifecycle";
+    const COMPONENT: &'static str = "node-controller";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let (wake, cluster) = (wakes.clone(), watches.cluster.clone());
@@ -137,7 +138,7 @@ impl Controller for NodeLifecycleController {
             evictions_allowed: evictions_allowed(nodes.values().map(|entry| &entry.object)),
             now,
         });
-        actions.push(Action::WakeAfter(PROBE_AFTER));
+        actions.push(Action::CheckAfter(PROBE_AFTER));
         Ok(Some(actions))
     }
 }

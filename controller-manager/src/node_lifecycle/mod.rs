@@ -65,7 +65,9 @@ pub fn reconcile(view: &View) -> Vec<Action> {
         );
     }
     if view.silence <= grace {
-        actions.push(Action::WakeAfter(grace - view.silence + Duration::from_millis(1)));
+        actions.push(Action::CheckAfter(
+            grace - view.silence + Duration::from_millis(1),
+        ));
     }
     actions
 }

@@ -16,6 +16,7 @@ pub struct PodEvictionController;
 impl Controller for PodEvictionController {
     type Key = Key;
     const NAME: &'static str = "pod_eviction";
+    const COMPONENT: &'static str = "taint-eviction-controller";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let (wake, cluster) = (wakes.clone(), watches.cluster.clone());

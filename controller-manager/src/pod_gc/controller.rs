@@ -77,6 +77,7 @@ impl fmt::Display for PodGcKey {
 impl Controller for PodGcController {
     type Key = PodGcKey;
     const NAME: &'static str = "pod_gc";
+    const COMPONENT: &'static str = "pod-garbage-collector";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<PodGcKey>) {
         wakes.wake(PodGcKey::Ended, None);
@@ -115,7 +116,7 @@ impl Controller for PodGcController {
             let pods = cluster.pods.snapshot();
             let pods: Vec<&Pod> = pods.values().map(|entry| &entry.object).collect();
             let mut actions = beyond_threshold(&pods, self.threshold);
-            actions.push(Action::WakeAfter(COUNT_EVERY));
+            actions.push(Action::CheckAfter(COUNT_EVERY));
             return Ok(Some(actions));
         };
         let Some(pod) = cluster.pods.get(key) else {

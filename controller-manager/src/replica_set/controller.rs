@@ -19,6 +19,7 @@ pub struct ReplicaSetController;
 impl Controller for ReplicaSetController {
     type Key = Key;
     const NAME: &'static str = "replicaset";
+    const COMPONENT: &'static str = "replicaset-controller";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let wake = wakes.clone();

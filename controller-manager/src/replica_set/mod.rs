@@ -180,6 +180,6 @@ fn failure_reason(failure: &Failure) -> Option<&'static str> {
     match failure.of {
         Attempt::Create => Some("FailedCreate"),
         Attempt::Delete => Some("FailedDelete"),
-        Attempt::Write => None,
+        Attempt::Write | Attempt::Outdated => None,
     }
 }

@@ -14,6 +14,7 @@ pub struct ServiceAccountController;
 impl Controller for ServiceAccountController {
     type Key = Key;
     const NAME: &'static str = "serviceaccount";
+    const COMPONENT: &'static str = "service-account-controller";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let wake = wakes.clone();
