@@ -178,8 +178,10 @@ async fn write(
                     current.metadata.name
                 );
             }
+            tracing::debug!(%patch, "patching");
+            let before = current.metadata.resource_version.clone();
             let patched = match dry_run {
-                DryRun::Client => current,
+                DryRun::Client => return Ok((current, "configured")),
                 _ => cluster
                     .patch(
                         manifest.kind,
@@ -191,7 +193,13 @@ async fn write(
                     .await
                     .map_err(|failure| failure.while_doing("patching", source))?,
             };
-            Ok((patched, "configured"))
+            // A patch that only restates defaults changes nothing.
+            let outcome = if patched.metadata.resource_version == before {
+                "unchanged"
+            } else {
+                "configured"
+            };
+            Ok((patched, outcome))
         }
         (_, None) => Err(Failure::message(format!("{source}: nothing to patch"))),
     }
