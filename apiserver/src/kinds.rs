@@ -95,8 +95,7 @@ pub trait Rules: Send + Sync + 'static {
     fn validate_update(&self, new: &Self::Object, old: &Self::Object, target: Target) -> Vec<StatusCause>;
 
     /// What the writer should know although the write is accepted: fields that are deprecated, and fields that
-    /// are stored but not acted on yet. An update that leaves such a field as it was is told again, as
-    /// Kubernetes tells it.
+    /// are stored but not acted on yet. An update that leaves the spec as it was is told nothing.
     fn warnings(&self, _new: &Self::Object, _old: Option<&Self::Object>) -> Vec<String> {
         Vec::new()
     }

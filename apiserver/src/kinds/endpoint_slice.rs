@@ -141,21 +141,17 @@ fn validate_endpoint(endpoint: &Endpoint, address_type: &str, path: &Path, error
 fn validate_address(address: &str, address_type: &str, list: &Path, i: usize, errors: &mut Errors) {
     let path = list.index(i);
     match address_type {
-        "IPv4" => {
-            if ip::validate(address, &[], &path, errors) {
-                if !ip::is_v4(address) {
-                    errors.invalid(list, address, "must be an IPv4 address");
-                }
-                ip::validate_endpoint(address, &path, errors);
+        "IPv4" if ip::validate(address, &[], &path, errors) => {
+            if !ip::is_v4(address) {
+                errors.invalid(list, address, "must be an IPv4 address");
             }
+            ip::validate_endpoint(address, &path, errors);
         }
-        "IPv6" => {
-            if ip::validate_canonical(address, &path, errors) {
-                if !ip::is_v6(address) {
-                    errors.invalid(list, address, "must be an IPv6 address");
-                }
-                ip::validate_endpoint(address, &path, errors);
+        "IPv6" if ip::validate_canonical(address, &path, errors) => {
+            if !ip::is_v6(address) {
+                errors.invalid(list, address, "must be an IPv6 address");
             }
+            ip::validate_endpoint(address, &path, errors);
         }
         "FQDN" => validate_domain_name(address, &path, errors),
         _ => {}

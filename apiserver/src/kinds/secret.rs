@@ -6,6 +6,9 @@ use super::{Rules, Target, metadata, names};
 use gantry_proto::core::v1::Secret;
 use gantry_proto::meta::v1::StatusCause;
 
+/// The annotation that says whose token it is.
+const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
+
 pub struct Secrets;
 
 impl Rules for Secrets {
@@ -64,18 +67,10 @@ fn validate(secret: &Secret, errors: &mut Errors) {
 
 /// The keys that each well-known type needs.
 fn validate_type(secret: &Secret, data: &Path, errors: &mut Errors) {
-    const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
     let has = |key: &str| secret.data.contains_key(key);
     match secret.r#type.as_str() {
-        "kubernetes.io/service-account-token" => {
-            if secret
-                .metadata()
-                .annotations
-                .get(SERVICE_ACCOUNT_NAME)
-                .is_none_or(String::is_empty)
-            {
-                errors.required(&Path::new("metadata.annotations").key(SERVICE_ACCOUNT_NAME), "");
-            }
+        "kubernetes.io/service-account-token" if !names_account(secret) => {
+            errors.required(&Path::new("metadata.annotations").key(SERVICE_ACCOUNT_NAME), "");
         }
         "kubernetes.io/dockercfg" => validate_json(secret, &data.key(".dockercfg"), ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => {
@@ -100,6 +95,14 @@ fn validate_type(secret: &Secret, data: &Path, errors: &mut Errors) {
         }
         _ => {}
     }
+}
+
+fn names_account(secret: &Secret) -> bool {
+    secret
+        .metadata()
+        .annotations
+        .get(SERVICE_ACCOUNT_NAME)
+        .is_some_and(|name| !name.is_empty())
 }
 
 /// A Docker configuration: a JSON object, whose text no error may show.

@@ -157,10 +157,10 @@ fn validate_first(source: &VolumeSource, path: &Path, errors: &mut Errors) {
         validate_config_map(config_map, path, errors);
     } else if let Some(projection) = &source.projected {
         projected::validate(projection, path, errors);
-    } else if let Some(ephemeral) = &source.ephemeral {
-        if ephemeral.volume_claim_template.is_none() {
-            errors.required(&path.child("volumeClaimTemplate"), "");
-        }
+    } else if let Some(ephemeral) = &source.ephemeral
+        && ephemeral.volume_claim_template.is_none()
+    {
+        errors.required(&path.child("volumeClaimTemplate"), "");
     }
 }
 
