@@ -113,12 +113,9 @@ fn progressing(view: &View, fleet: &Fleet, rollout: Rollout, status: &mut Deploy
         now: view.now,
     };
     pause(deployment, &mut conditions);
-    match (conditions.get(PROGRESSING), fleet.new) {
-        (None, Some(new)) => {
-            let message = format!("Found new replica set \"{}\"", new.metadata().name);
-            conditions.set(PROGRESSING, "True", "FoundNewReplicaSet", message);
-        }
-        _ => {}
+    if let (None, Some(new)) = (conditions.get(PROGRESSING), fleet.new) {
+        let message = format!("Found new replica set \"{}\"", new.metadata().name);
+        conditions.set(PROGRESSING, "True", "FoundNewReplicaSet", message);
     }
     let (kind, name) = match fleet.new {
         Some(new) => ("ReplicaSet", new.metadata().name.as_str()),

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// The cluster's range and how it is cut.
@@ -51,16 +52,13 @@ impl Ranges {
     }
 
     /// The indexes that a range which some node has overlaps.
-    fn indexes_of(&self, range: Cidr) -> std::ops::RangeInclusive<u32> {
+    fn indexes_of(&self, range: Cidr) -> Option<RangeInclusive<u32>> {
         let shift = 32 - self.node_mask_size;
         let base = u32::from(self.cluster.address);
         let first = u32::from(range.address).max(base);
         let last = range.last().min(self.cluster.last());
-        if first > last {
-            // It lies outside of the cluster's range: an empty answer.
-            return 1..=0;
-        }
-        (first - base) >> shift..=(last - base) >> shift
+        // One that lies outside of the cluster's range overlaps none.
+        (first <= last).then(|| (first - base) >> shift..=(last - base) >> shift)
     }
 }
 
@@ -124,7 +122,7 @@ pub fn allocate(nodes: &[&Node], ranges: &Ranges, given: &Given) -> Vec<(Target,
             .filter_map(|cidr| cidr.parse().ok());
         let promised = given.get(&node.metadata().uid).copied();
         for cidr in present.chain(promised) {
-            used.extend(ranges.indexes_of(cidr));
+            used.extend(ranges.indexes_of(cidr).into_iter().flatten());
         }
     }
     // The range after the highest, and only then gaps: that of a node which was removed a moment ago may still
