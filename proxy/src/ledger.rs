@@ -112,7 +112,11 @@ impl Item {
     fn belongs_to_one(&self) -> bool {
         match self {
             Item::Chain(_) | Item::Endpoint(..) => true,
-            Item::Service(..) | Item::NodePort(..) | Item::ClusterIp(_) | Item::LocalEndpoint(_) => false,
+            Item::EndpointMap(..)
+            | Item::Service(..)
+            | Item::NodePort(..)
+            | Item::ClusterIp(_)
+            | Item::LocalEndpoint(_) => false,
         }
     }
 }

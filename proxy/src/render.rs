@@ -1,8 +1,9 @@
 //! Rules and changes as text for `nft -f -`. One text is one transaction: all of it happens, or none.
 
 use crate::ledger::Changes;
-use crate::ruleset::{Item, Node, Rule, Ruleset, Value};
+use crate::ruleset::{Item, Node, Rule, Ruleset, Value, map_of};
 use crate::service::{Policy, Protocol};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -31,25 +32,32 @@ pub fn unload(table: &str) -> String {
 pub fn transaction(node: &Node, changes: &Changes) -> String {
     let mut gone = Elements::default();
     let mut come = Elements::default();
-    let mut chains = String::new();
-    let mut old_chains = String::new();
+    let [mut maps, mut chains, mut old_chains, mut old_maps] = [const { String::new() }; 4];
     let table = &node.table;
     for (item, change) in &changes.by_item {
-        if let Item::Chain(name) = item {
-            match (&change.old, &change.new) {
-                (_, Some(Value::Rule(rule))) => {
-                    let verb = if change.old.is_none() { "add" } else { "flush" };
-                    let _ = writeln!(chains, "{verb} chain ip {table} {name}");
-                    let _ = writeln!(chains, "add rule ip {table} {name} {}", text_of_rule(rule));
-                }
-                _ => {
-                    let _ = writeln!(
-                        old_chains,
-                        "flush chain ip {table} {name}\ndelete chain ip {table} {name}"
-                    );
-                }
+        match (item, &change.old, &change.new) {
+            (Item::Chain(name), old, Some(Value::Rule(rule))) => {
+                let verb = if old.is_none() { "add" } else { "flush" };
+                let _ = writeln!(chains, "{verb} chain ip {table} {name}");
+                let _ = writeln!(chains, "add rule ip {table} {name} {}", text_of_rule(rule));
             }
-            continue;
+            (Item::Chain(name), ..) => {
+                let _ = writeln!(
+                    old_chains,
+                    "flush chain ip {table} {name}\ndelete chain ip {table} {name}"
+                );
+            }
+            (Item::EndpointMap(protocol, number), None, _) => {
+                let name = Set::Endpoints(*protocol, *number).name();
+                // nft (1.0.6) binds the type of a port to one protocol.
+                let content = format!("typeof numgen inc mod 2 : ip daddr . {protocol} dport;");
+                let _ = writeln!(maps, "add map ip {table} {name} {{ {content} }}");
+            }
+            (Item::EndpointMap(protocol, number), Some(_), _) => {
+                let name = Set::Endpoints(*protocol, *number).name();
+                let _ = writeln!(old_maps, "delete map ip {table} {name}");
+            }
+            _ => {}
         }
         let Some((set, key)) = key(node, item) else {
             continue;
@@ -63,12 +71,10 @@ pub fn transaction(node: &Node, changes: &Changes) -> String {
     }
     let gone = gone.commands("delete", table);
     let come = come.commands("add", table);
-    [gone, chains, come, old_chains].concat()
+    [gone, maps, chains, come, old_chains, old_maps].concat()
 }
 
 /// The chains, maps and sets that are always there.
-///
-/// Endpoints have a map per protocol, because nft (1.0.6) binds the type of a port to one.
 fn frame(node: &Node) -> String {
     let Node {
         table,
@@ -99,16 +105,6 @@ table ip {table} {{
   map node_ports {{
     type inet_proto . inet_service : verdict
     comment \"node port : where its Service's rule is\"
-  }}
-  map endpoints_tcp {{
-    typeof numgen inc mod 2 : ip daddr . tcp dport
-    comment \"place : endpoint\"
-  }}
-  map endpoints_udp {{
-    typeof numgen inc mod 2 : ip daddr . udp dport
-  }}
-  map endpoints_sctp {{
-    typeof numgen inc mod 2 : ip daddr . sctp dport
   }}
   set cluster_ips {{
     type ipv4_addr
@@ -161,20 +157,21 @@ fn text_of_rule(rule: &Rule) -> String {
         count,
         first_place,
     } = rule;
+    let map = Set::Endpoints(*protocol, map_of(*first_place)).name();
     let place = match policy {
         Policy::RoundRobin => format!("numgen inc mod {count}"),
         Policy::Random => format!("numgen random mod {count}"),
         // A fixed seed, so that the same client finds the same endpoint through every node.
         Policy::ClientAddress => format!("jhash ip saddr mod {count} seed 0x1"),
     };
-    format!("meta l4proto {protocol} dnat ip to {place} offset {first_place} map @endpoints_{protocol}")
+    format!("meta l4proto {protocol} dnat ip to {place} offset {first_place} map @{map}")
 }
 
 /// The set or map that an item is an element of, and its key there.
 fn key(node: &Node, item: &Item) -> Option<(Set, String)> {
     Some(match item {
-        Item::Chain(_) => return None,
-        Item::Endpoint(protocol, place) => (Set::Endpoints(*protocol), place.to_string()),
+        Item::Chain(_) | Item::EndpointMap(..) => return None,
+        Item::Endpoint(protocol, place) => (Set::Endpoints(*protocol, map_of(*place)), place.to_string()),
         Item::Service(ip, protocol, port) => (Set::Services, format!("{ip} . {protocol} . {port}")),
         Item::NodePort(protocol, port) => (Set::NodePorts, format!("{protocol} . {port}")),
         Item::ClusterIp(ip) => (Set::ClusterIps, ip.to_string()),
@@ -195,21 +192,19 @@ fn data(value: &Value) -> String {
 enum Set {
     Services,
     NodePorts,
-    Endpoints(Protocol),
+    Endpoints(Protocol, u32),
     ClusterIps,
     LocalEndpoints,
 }
 
 impl Set {
-    fn name(self) -> &'static str {
+    fn name(self) -> Cow<'static, str> {
         match self {
-            Set::Services => "services",
-            Set::NodePorts => "node_ports",
-            Set::Endpoints(Protocol::Tcp) => "endpoints_tcp",
-            Set::Endpoints(Protocol::Udp) => "endpoints_udp",
-            Set::Endpoints(Protocol::Sctp) => "endpoints_sctp",
-            Set::ClusterIps => "cluster_ips",
-            Set::LocalEndpoints => "local_endpoints",
+            Set::Services => "services".into(),
+            Set::NodePorts => "node_ports".into(),
+            Set::Endpoints(protocol, number) => format!("endpoints_{protocol}_{number}").into(),
+            Set::ClusterIps => "cluster_ips".into(),
+            Set::LocalEndpoints => "local_endpoints".into(),
         }
     }
 }

@@ -51,11 +51,12 @@ fn a_transaction_names_only_what_changes() {
         None,
         Some(view(&[1, 2])),
         expect![[r#"
+            add map ip gantry endpoints_tcp_0 { typeof numgen inc mod 2 : ip daddr . tcp dport; }
             add chain ip gantry svc/default/web/tcp/80
-            add rule ip gantry svc/default/web/tcp/80 meta l4proto tcp dnat ip to numgen inc mod 2 offset 0 map @endpoints_tcp
+            add rule ip gantry svc/default/web/tcp/80 meta l4proto tcp dnat ip to numgen inc mod 2 offset 0 map @endpoints_tcp_0
             add element ip gantry services { 10.96.0.10 . tcp . 80 : goto svc/default/web/tcp/80 }
             add element ip gantry node_ports { tcp . 30080 : goto svc/default/web/tcp/80 }
-            add element ip gantry endpoints_tcp { 0 : 10.244.1.1 . 8080, 1 : 10.244.1.2 . 8080 }
+            add element ip gantry endpoints_tcp_0 { 0 : 10.244.1.1 . 8080, 1 : 10.244.1.2 . 8080 }
             add element ip gantry cluster_ips { 10.96.0.10 }
             add element ip gantry local_endpoints { 10.244.1.1 . 10.244.1.1 }
         "#]],
@@ -64,8 +65,8 @@ fn a_transaction_names_only_what_changes() {
         Some(view(&[2, 3, 4])),
         Some(view(&[2, 4, 5])),
         expect![[r#"
-            delete element ip gantry endpoints_tcp { 1 }
-            add element ip gantry endpoints_tcp { 1 : 10.244.1.5 . 8080 }
+            delete element ip gantry endpoints_tcp_0 { 1 }
+            add element ip gantry endpoints_tcp_0 { 1 : 10.244.1.5 . 8080 }
         "#]],
     );
     check(
@@ -73,8 +74,8 @@ fn a_transaction_names_only_what_changes() {
         Some(view(&[2, 3, 4])),
         expect![[r#"
             flush chain ip gantry svc/default/web/tcp/80
-            add rule ip gantry svc/default/web/tcp/80 meta l4proto tcp dnat ip to numgen inc mod 3 offset 0 map @endpoints_tcp
-            add element ip gantry endpoints_tcp { 2 : 10.244.1.4 . 8080 }
+            add rule ip gantry svc/default/web/tcp/80 meta l4proto tcp dnat ip to numgen inc mod 3 offset 0 map @endpoints_tcp_0
+            add element ip gantry endpoints_tcp_0 { 2 : 10.244.1.4 . 8080 }
         "#]],
     );
     check(
@@ -83,9 +84,10 @@ fn a_transaction_names_only_what_changes() {
         expect![[r#"
             delete element ip gantry services { 10.96.0.10 . tcp . 80 }
             delete element ip gantry node_ports { tcp . 30080 }
-            delete element ip gantry endpoints_tcp { 0 }
+            delete element ip gantry endpoints_tcp_0 { 0 }
             flush chain ip gantry svc/default/web/tcp/80
             delete chain ip gantry svc/default/web/tcp/80
+            delete map ip gantry endpoints_tcp_0
         "#]],
     );
     check(
@@ -103,7 +105,7 @@ fn a_transaction_names_only_what_changes() {
         }),
         expect![[r#"
             flush chain ip gantry svc/default/web/tcp/80
-            add rule ip gantry svc/default/web/tcp/80 meta l4proto tcp dnat ip to numgen random mod 1 offset 0 map @endpoints_tcp
+            add rule ip gantry svc/default/web/tcp/80 meta l4proto tcp dnat ip to numgen random mod 1 offset 0 map @endpoints_tcp_0
         "#]],
     );
     check(Some(view(&[2])), Some(view(&[2])), expect![[""]]);
@@ -125,16 +127,6 @@ fn a_full_load_replaces_the_table() {
           map node_ports {
             type inet_proto . inet_service : verdict
             comment "node port : where its Service's rule is"
-          }
-          map endpoints_tcp {
-            typeof numgen inc mod 2 : ip daddr . tcp dport
-            comment "place : endpoint"
-          }
-          map endpoints_udp {
-            typeof numgen inc mod 2 : ip daddr . udp dport
-          }
-          map endpoints_sctp {
-            typeof numgen inc mod 2 : ip daddr . sctp dport
           }
           set cluster_ips {
             type ipv4_addr
@@ -177,11 +169,12 @@ fn a_full_load_replaces_the_table() {
             reject with icmp port-unreachable
           }
         }
+        add map ip gantry endpoints_tcp_0 { typeof numgen inc mod 2 : ip daddr . tcp dport; }
         add chain ip gantry svc/default/web/tcp/80
-        add rule ip gantry svc/default/web/tcp/80 meta l4proto tcp dnat ip to numgen inc mod 1 offset 0 map @endpoints_tcp
+        add rule ip gantry svc/default/web/tcp/80 meta l4proto tcp dnat ip to numgen inc mod 1 offset 0 map @endpoints_tcp_0
         add element ip gantry services { 10.96.0.10 . tcp . 80 : goto svc/default/web/tcp/80 }
         add element ip gantry node_ports { tcp . 30080 : goto svc/default/web/tcp/80 }
-        add element ip gantry endpoints_tcp { 0 : 10.244.1.2 . 8080 }
+        add element ip gantry endpoints_tcp_0 { 0 : 10.244.1.2 . 8080 }
         add element ip gantry cluster_ips { 10.96.0.10 }
     "#]];
     expected.assert_eq(&load(&ruleset(&topology, &node())));
