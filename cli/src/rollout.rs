@@ -128,11 +128,10 @@ pub fn target<'a>(
 /// The strategic merge patch that gives a Deployment the template and annotations of `target`; `None` where it
 /// has that template already.
 pub fn undo(deployment: &Deployment, target: &ReplicaSet) -> Option<Value> {
-    let template = bare_template(target.spec().template());
-    if template == bare_template(deployment.spec().template()) {
+    if same_template(target.spec().template(), deployment.spec().template()) {
         return None;
     }
-    let mut value = serde_json::to_value(&template).unwrap_or_default();
+    let mut value = rendered(target.spec().template());
     value["$patch"] = "replace".into();
     let own = |key: &str| OWN_ANNOTATIONS.contains(&key);
     let kept = deployment
@@ -165,6 +164,17 @@ pub fn bare_template(template: &PodTemplateSpec) -> PodTemplateSpec {
         metadata.labels.remove(TEMPLATE_HASH);
     }
     template
+}
+
+/// Whether two templates are the same but for that label. They are compared as JSON, where a part that is absent
+/// and one that is empty are the same.
+pub fn same_template(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
+    rendered(a) == rendered(b)
+}
+
+fn rendered(template: &PodTemplateSpec) -> Value {
+    // A template has no keys that are not strings, so rendering does not fail.
+    serde_json::to_value(bare_template(template)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -285,12 +295,10 @@ mod tests {
             patch["spec"]["template"]["metadata"]["labels"],
             json!({"app": "web"})
         );
-        assert_eq!(
-            undo(
-                &deployment(json!({"spec": {"template": template("web:1")}})),
-                &old
-            ),
-            None
-        );
+        let mut with_empty_parts = template("web:1");
+        with_empty_parts["spec"]["containers"][0]["resources"] = json!({});
+        for same in [template("web:1"), with_empty_parts] {
+            assert_eq!(undo(&deployment(json!({"spec": {"template": same}})), &old), None);
+        }
     }
 }

@@ -3,7 +3,7 @@ use super::containers::describe_template;
 use super::text::{Text, time};
 use crate::cluster::Object;
 use crate::failure::Failure;
-use crate::rollout::{bare_template, revisions};
+use crate::rollout::{revisions, same_template};
 use crate::tables::selector;
 use gantry_proto::apps::v1::{Deployment, ReplicaSet};
 use std::time::SystemTime;
@@ -54,9 +54,7 @@ pub fn describe(object: &Object, related: &Related, _: SystemTime, text: &mut Te
         }
     }
     let revisions = revisions(&deployment, &related.replica_sets);
-    let is_new = |replica_set: &ReplicaSet| {
-        bare_template(replica_set.spec().template()) == bare_template(spec.template())
-    };
+    let is_new = |replica_set: &ReplicaSet| same_template(replica_set.spec().template(), spec.template());
     let (new, old): (Vec<&ReplicaSet>, Vec<&ReplicaSet>) = revisions
         .values()
         .copied()
