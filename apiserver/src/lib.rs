@@ -4,6 +4,11 @@
 //! A request goes through `server` (TLS, user), `services` (one gRPC method), `registry` (authorization, rules,
 //! the write itself) and `commit` (one transaction). Reads go from `services` to `cache`.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "a refusal is made once and moved a few times; a box around it would be in everybody's way"
+)]
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -15,6 +20,7 @@ use gantry_store::etcd;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::metrics::Registry as MetricsRegistry;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,7 +50,7 @@ use measured_store::MeasuredStore;
 use metrics::Metrics;
 use node_streams::NodeStreams;
 use registry::Registry;
-use services::resources::ResourcesService;
+use services::resources::{MAX_IN_FLIGHT, ResourcesService};
 
 /// What the server needs to know. Files are PEM.
 #[derive(Clone, Debug)]
@@ -113,6 +119,7 @@ pub async fn run_on(
         registry: registry.clone(),
         metrics,
         shutdown: shutdown.clone(),
+        places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
     };
     let router = routes::router(
         resources,

@@ -31,9 +31,11 @@ pub fn add_checks(health: &Health, registry: &Arc<Registry>) -> StoreReachable {
         false => Err("etcd does not answer".into()),
     });
     let namespaces = registry.clone();
-    health.check("system-namespaces", move || match namespaces.has_system_namespaces() {
-        true => Ok(()),
-        false => Err("the namespaces that every cluster has are not there yet".into()),
+    health.check("system-namespaces", move || {
+        match namespaces.has_system_namespaces() {
+            true => Ok(()),
+            false => Err("the namespaces that every cluster has are not there yet".into()),
+        }
     });
     let registry = registry.clone();
     health.check("watch-caches", move || match unsynced(&registry) {
@@ -54,7 +56,9 @@ const SERVICES: [&str; 2] = ["", "gantry.api.v1.Resources"];
 /// Says that nothing is ready yet: the reporter's own first word is that everything is.
 pub async fn begin(reporter: &HealthReporter) {
     for service in SERVICES {
-        reporter.set_service_status(service, ServingStatus::NotServing).await;
+        reporter
+            .set_service_status(service, ServingStatus::NotServing)
+            .await;
     }
 }
 

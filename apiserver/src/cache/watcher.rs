@@ -37,7 +37,7 @@ pub enum Delivery {
     /// Everything up to and including this revision was told.
     Bookmark(i64),
     /// The watch ends: the client has to list again.
-    Error(Status),
+    Error(Box<Status>),
 }
 
 /// An object that left the selection, or is no more.
@@ -147,7 +147,7 @@ impl Watcher {
             match step(&state, position, &self.selection) {
                 Err(old) => {
                     self.phase = Phase::Ended;
-                    return Some(vec![Delivery::Error(too_old(position, &old))]);
+                    return Some(vec![Delivery::Error(Box::new(too_old(position, &old)))]);
                 }
                 Ok(step) => {
                     self.phase = Phase::Following {

@@ -2,15 +2,17 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use gantry_proto::api::v1::resources_server::Resources;
 use gantry_proto::api::v1::{self as api, View};
-use gantry_proto::meta::v1::Status;
+use gantry_proto::meta::v1::{Status, StatusDetails};
 use gantry_proto::selector::{FieldOperator, FieldSelector};
 use gantry_proto::status::Reason;
 use gantry_proto::{Key, KindInfo};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response};
 
@@ -28,7 +30,16 @@ pub struct ResourcesService {
     pub metrics: Metrics,
     /// Ends the watches.
     pub shutdown: CancellationToken,
+    /// Places of requests that are being carried out.
+    pub places: Arc<Semaphore>,
 }
+
+/// Requests carried out at a time; a watch counts only while it is opened. Kubernetes has 400 for reads and 200 for
+/// writes, which a client meets as latency: what etcd takes on two cores is about 10,000 writes a second, so a
+/// thousand at once wait a tenth of a second.
+pub const MAX_IN_FLIGHT: usize = 1000;
+/// How long a request waits for a place.
+const PLACE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a request for one object is about.
 pub(super) struct Place<'a> {
@@ -188,7 +199,10 @@ impl ResourcesService {
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<Response<T>, tonic::Status> {
         let start = Instant::now();
-        let result = work.await;
+        let result = match timeout(PLACE_PATIENCE, self.places.acquire()).await {
+            Ok(_place) => work.await,
+            Err(_) => Err(too_many_requests()),
+        };
         let code = result.as_ref().map_or_else(|status| status.code, |_| 200);
         let took = (verb != Verb::Watch).then(|| start.elapsed());
         // Only names of ours become labels: what a client makes up must not fill memory.
@@ -196,6 +210,18 @@ impl ResourcesService {
         self.metrics.request(verb, label, code, took);
         result.map(Response::new).map_err(refuse)
     }
+}
+
+fn too_many_requests() -> Status {
+    let mut status = Status::failure(
+        Reason::TooManyRequests,
+        "Too many requests, please try again later.",
+    );
+    status.details = Some(StatusDetails {
+        retry_after_seconds: 1,
+        ..StatusDetails::default()
+    });
+    status
 }
 
 /// The fields that a selector fixes to one value. A selector that does not parse fixes none.

@@ -103,7 +103,7 @@ fn event(info: &'static KindInfo, delivery: &Delivery, view: View) -> Result<Wat
             None
         }
         Delivery::Error(status) => {
-            event.error = Some(status.clone());
+            event.error = Some((**status).clone());
             None
         }
     };

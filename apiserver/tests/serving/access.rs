@@ -154,5 +154,8 @@ async fn strangers_learn_what_there_is_and_nothing_more() {
     ] {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
-    assert!(!names.contains(&"gantry.node.v1.NodeAgent"), "what others serve is not listed");
+    assert!(
+        !names.contains(&"gantry.node.v1.NodeAgent"),
+        "what others serve is not listed"
+    );
 }

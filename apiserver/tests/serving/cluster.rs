@@ -14,6 +14,7 @@ use gantry_proto::api::v1::{self as api};
 use gantry_proto::meta::v1::Status;
 use gantry_proto::{Kind, json, status};
 use gantry_store::suite::etcd_server::EtcdServer;
+use gantry_store::suite::proxy::Proxy;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::metrics::Registry;
 use rcgen::{
@@ -21,9 +22,9 @@ use rcgen::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 /// Far more than anything takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -44,9 +45,22 @@ struct Files {
 impl Cluster {
     pub async fn start() -> Cluster {
         let etcd = EtcdServer::start().await;
+        let way = etcd.config();
+        Cluster::start_on(etcd, way).await
+    }
+
+    /// A cluster whose server reaches etcd through a proxy that can lose replies.
+    pub async fn start_behind_proxy() -> (Cluster, Proxy) {
+        let etcd = EtcdServer::start().await;
+        let proxy = Proxy::start(etcd.address()).await;
+        let way = etcd.config_by_way_of(proxy.address());
+        (Cluster::start_on(etcd, way).await, proxy)
+    }
+
+    async fn start_on(etcd: EtcdServer, way: gantry_store::etcd::Config) -> Cluster {
         let files = Files::new();
         let stop = CancellationToken::new();
-        let address = serve(&etcd, &files, &stop).await;
+        let address = serve(way, &files, &stop).await;
         let cluster = Cluster {
             etcd,
             address,
@@ -59,7 +73,7 @@ impl Cluster {
 
     /// A second server on the same etcd.
     pub async fn another_server(&self) -> SocketAddr {
-        let address = serve(&self.etcd, &self.files, &self.stop).await;
+        let address = serve(self.etcd.config(), &self.files, &self.stop).await;
         Client(self.connect(address, None).await).ready().await;
         address
     }
@@ -100,7 +114,7 @@ impl Drop for Cluster {
     }
 }
 
-async fn serve(etcd: &EtcdServer, files: &Files, stop: &CancellationToken) -> SocketAddr {
+async fn serve(etcd: gantry_store::etcd::Config, files: &Files, stop: &CancellationToken) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = Config {
@@ -108,13 +122,13 @@ async fn serve(etcd: &EtcdServer, files: &Files, stop: &CancellationToken) -> So
         tls_certificate: files.folder.join("server.crt"),
         tls_key: files.folder.join("server.key"),
         client_ca: files.folder.join("ca.crt"),
-        etcd: etcd.config(),
+        etcd: etcd.clone(),
         kubelet_client_certificate: files.folder.join("server.crt"),
         kubelet_client_key: files.folder.join("server.key"),
         service_cidr: "10.96.0.0/28".into(),
         node_ports: 30000..=30003,
     };
-    let store = etcd.connect().await;
+    let store = gantry_store::etcd::connect(etcd).await.unwrap();
     let running = run_on(
         listener,
         store,
@@ -177,11 +191,18 @@ impl Client {
         let mut health = HealthClient::new(self.0.clone());
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
-            let reply = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
+            let reply = health
+                .check(HealthCheckRequest::default())
+                .await
+                .unwrap()
+                .into_inner();
             if reply.status() == ServingStatus::Serving {
                 return;
             }
-            assert!(tokio::time::Instant::now() < deadline, "the server must become ready");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the server must become ready"
+            );
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }

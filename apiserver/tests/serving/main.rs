@@ -1,7 +1,10 @@
 //! The server as its clients see it: in this process, on a real etcd, over TLS.
 
+#![allow(clippy::result_large_err, reason = "the refusal is what a test looks at")]
+
 mod cluster;
 mod objects;
 mod watches;
 mod access;
 mod services;
+mod faults;

@@ -67,7 +67,9 @@ async fn a_watch_tells_the_present_then_each_change_and_resumes_where_it_was_cut
 
     // A server that started later has no history of what was before.
     let late = cluster.another_server().await;
-    let late = cluster.client_of(late, "kubernetes-admin", &["system:masters"]).await;
+    let late = cluster
+        .client_of(late, "kubernetes-admin", &["system:masters"])
+        .await;
     let old = late.watch::<ConfigMap>(resume(1)).await.map(drop).unwrap_err();
     assert_eq!(old.reason_code(), Reason::Expired);
     assert!(
