@@ -32,7 +32,7 @@ spec:
       command: [/bin/sh, -c]
       args:
         - for name in web web.default.svc.cluster.local web; do
-            for i in 1 2 3; do wget -q -O - -T 5 http://$name/ || exit 1; done;
+            for i in 1 2 3; do timeout 10 wget -q -O - http://$name/ || exit 1; done;
           done
 "#,
     );
