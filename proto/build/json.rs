@@ -96,10 +96,8 @@ pub fn message(code: &mut String, pool: &DescriptorPool, message: &MessageDescri
 fn write_field(code: &mut String, field: &FieldDescriptor, options: &Options) -> std::fmt::Result {
     let (rust, json) = (rust_name(field.name()), field.json_name());
     if options.inline {
-        return writeln!(
-            code,
-            "        if let Some(inner) = &self.{rust} {{ inner.write_fields(map)?; }}"
-        );
+        // In Go it is a part of the struct, so its fields print whether it was set or not.
+        return writeln!(code, "        self.{rust}().write_fields(map)?;");
     }
     let entry = |value: &str| format!("map.serialize_entry(\"{json}\", {value})?;");
     let line = match (shape(field), options.always) {
