@@ -106,3 +106,73 @@ fn trigger_time(slice: &EndpointSlice) -> Option<SystemTime> {
         .get(TRIGGER_TIME_ANNOTATION)?;
     text.parse::<jiff::Timestamp>().ok().map(SystemTime::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_client::Entry;
+    use std::collections::BTreeMap;
+
+    /// A slice's version: the Service that it belongs to, and when its pods changed.
+    fn entry(service: &str, triggered: &str) -> Option<Arc<Entry<EndpointSlice>>> {
+        let mut object = EndpointSlice::default();
+        let metadata = object.metadata.get_or_insert_default();
+        metadata.namespace = "default".to_owned();
+        metadata.labels = BTreeMap::from([(SERVICE_NAME_LABEL.to_owned(), service.to_owned())]);
+        metadata.annotations = BTreeMap::from([(TRIGGER_TIME_ANNOTATION.to_owned(), triggered.to_owned())]);
+        Some(Arc::new(Entry {
+            object,
+            revision: 1,
+            cause: None,
+        }))
+    }
+
+    fn change(
+        old: Option<Arc<Entry<EndpointSlice>>>,
+        new: Option<Arc<Entry<EndpointSlice>>>,
+        cause: &str,
+    ) -> Change<EndpointSlice> {
+        Change {
+            key: Key::new("default", "slice"),
+            old,
+            new,
+            cause: Some(cause.into()),
+        }
+    }
+
+    #[test]
+    fn a_slice_wakes_its_service_and_the_one_that_it_left() {
+        let wakes = Wakes::default();
+        wakes.slice(&change(entry("a", ""), entry("b", ""), "x"));
+        let woken: Vec<String> = wakes.take().keys().map(Key::to_string).collect();
+        assert_eq!(woken, ["default/a", "default/b"]);
+        wakes.slice(&change(entry("a", ""), None, "x"));
+        assert_eq!(
+            wakes.take().keys().map(Key::to_string).collect::<Vec<_>>(),
+            ["default/a"]
+        );
+        assert!(wakes.take().is_empty());
+    }
+
+    #[test]
+    fn a_wake_keeps_the_first_causes_and_the_earliest_trigger() {
+        let wakes = Wakes::default();
+        let (early, late) = ("2026-11-20T10:00:00Z", "2026-11-20T10:00:01Z");
+        wakes.slice(&change(None, entry("a", late), "first"));
+        wakes.slice(&change(None, entry("a", early), "first"));
+        for cause in 0..2 * MAX_CAUSES {
+            wakes.slice(&change(None, entry("a", "nonsense"), &cause.to_string()));
+        }
+        let woken = wakes.take();
+        let wake = woken.values().next().unwrap();
+        assert_eq!(
+            (wake.causes.len(), wake.causes[0].as_ref()),
+            (MAX_CAUSES, "first")
+        );
+        assert_eq!(wake.triggered.map(text_of), Some(early.to_owned()));
+    }
+
+    fn text_of(time: SystemTime) -> String {
+        jiff::Timestamp::try_from(time).unwrap().to_string()
+    }
+}

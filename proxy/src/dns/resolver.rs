@@ -24,7 +24,7 @@ pub struct Resolver {
 pub enum Step {
     Reply(Vec<u8>),
     /// Other servers must be asked first.
-    Ask(Inquiry),
+    Ask(Box<Inquiry>),
     /// Not even a refusal is due.
     Ignore,
 }
@@ -64,7 +64,7 @@ impl Resolver {
         loop {
             match answer(&zone, &question, turn) {
                 Answer::Elsewhere if aliases.is_empty() => {
-                    return Step::Ask(Inquiry { request, begun: None });
+                    return Step::Ask(Box::new(Inquiry { request, begun: None }));
                 }
                 Answer::Elsewhere => {
                     let begun = Answer::Records {
@@ -73,10 +73,10 @@ impl Resolver {
                     };
                     let begun = reply(&request, &zone, begun);
                     let target = question.name().clone();
-                    return Step::Ask(Inquiry {
+                    return Step::Ask(Box::new(Inquiry {
                         request,
                         begun: Some((begun, target)),
-                    });
+                    }));
                 }
                 Answer::Alias { alias, target } => {
                     let follow = question.query_type() != RecordType::CNAME;
@@ -100,9 +100,9 @@ impl Resolver {
     }
 
     /// Asks other servers.
-    pub async fn ask(&self, bytes: &[u8], inquiry: Inquiry, transport: Transport) -> Option<Vec<u8>> {
+    pub async fn ask(&self, bytes: &[u8], inquiry: Box<Inquiry>, transport: Transport) -> Option<Vec<u8>> {
         self.metrics.dns_forwarded.inc();
-        let Inquiry { request, begun } = inquiry;
+        let Inquiry { request, begun } = *inquiry;
         let failed = || {
             encode(
                 &request,

@@ -18,7 +18,11 @@ const ENDPOINTS: u32 = 3;
 async fn main() -> anyhow::Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).context("a network namespace needs root")?;
     let cluster_cidr = "10.0.0.0/8".parse().ok();
-    let node = Node { table: "gantry".to_owned(), cluster_cidr, bridge_is_filtered: true };
+    let node = Node {
+        table: "gantry".to_owned(),
+        cluster_cidr,
+        bridge_is_filtered: true,
+    };
     for count in std::env::args().skip(1) {
         let count: u32 = count.parse().context("the arguments are numbers of Services")?;
         measure(count, &node).await?;
@@ -69,7 +73,11 @@ fn view(number: u32, round: u32) -> ServiceView {
     let endpoint = |index: u32| {
         let shift = if index == 0 { round * 0x0100_0000 } else { 0 };
         let address = address(0x0a00_0000, number * ENDPOINTS + index + shift);
-        Endpoint { address, port: 8080, local: false }
+        Endpoint {
+            address,
+            port: 8080,
+            local: false,
+        }
     };
     ServiceView {
         cluster_ips: vec![address(0x0b00_0000, number)],
