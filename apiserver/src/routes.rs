@@ -54,7 +54,8 @@ pub fn router(
         .layer(middleware::from_fn(check_page));
     Ok(grpc(resources, nodes, health_reporter)?
         .into_axum_router()
-        .merge(pages))
+        .merge(pages)
+        .fallback(unknown))
 }
 
 fn grpc(
@@ -111,6 +112,17 @@ async fn check_page(request: Request, next: Next) -> Response {
     let name = user.map_or(crate::authentication::ANONYMOUS, |user| user.name.as_str());
     let text = format!("Forbidden: User \"{name}\" cannot get path \"{path}\"\n");
     (StatusCode::FORBIDDEN, text).into_response()
+}
+
+/// What is not there, in the words of the protocol that asked.
+async fn unknown(request: Request) -> Response {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        let path = request.uri().path();
+        return tonic::Status::unimplemented(format!("the server has no method {path}")).into_http();
+    }
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
 async fn version() -> Response {

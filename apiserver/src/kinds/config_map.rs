@@ -39,7 +39,7 @@ impl Rules for ConfigMaps {
 }
 
 fn validate(config_map: &ConfigMap, errors: &mut Errors) {
-    metadata::validate(config_map.metadata(), true, names::dns_subdomain, errors);
+    metadata::validate_strictly(config_map.metadata(), true, names::dns_subdomain, errors);
     let data = Path::new("data");
     for key in config_map.data.keys() {
         errors.invalid_each(&data.key(key), key, names::config_key(key));

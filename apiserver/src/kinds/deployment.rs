@@ -57,7 +57,7 @@ impl Rules for Deployments {
 
     fn validate(&self, deployment: &Deployment) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate(deployment.metadata(), true, names::dns_subdomain, &mut errors);
+        metadata::validate_strictly(deployment.metadata(), true, names::dns_subdomain, &mut errors);
         validate_spec(deployment.spec(), &mut errors);
         errors.into_causes()
     }

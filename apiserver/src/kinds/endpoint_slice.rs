@@ -28,6 +28,14 @@ impl Rules for EndpointSlices {
 
     fn prepare_for_create(&self, slice: &mut EndpointSlice) {
         metadata::clear_for_create(slice.metadata_mut(), 1);
+        drop_topology(slice);
+    }
+
+    fn prepare_for_update(&self, new: &mut EndpointSlice, old: &EndpointSlice, _target: Target) {
+        metadata::keep_for_update(new.metadata_mut(), old.metadata());
+        if new.endpoints != old.endpoints {
+            drop_topology(new);
+        }
     }
 
     fn generation_changes(&self, new: &EndpointSlice, old: &EndpointSlice) -> bool {
@@ -36,6 +44,11 @@ impl Rules for EndpointSlices {
             ..slice.clone()
         };
         new.metadata().labels != old.metadata().labels || !semantic::equal(&content(new), &content(old))
+    }
+
+    fn warnings(&self, new: &EndpointSlice, old: Option<&EndpointSlice>) -> Vec<String> {
+        let is_deprecated = old.is_none() && new.address_type == "FQDN";
+        Vec::from_iter(is_deprecated.then(|| "spec.addressType: FQDN endpoints are deprecated".to_string()))
     }
 
     fn validate(&self, slice: &EndpointSlice) -> Vec<StatusCause> {
@@ -57,8 +70,15 @@ impl Rules for EndpointSlices {
     }
 }
 
+/// A leftover of v1beta1, which v1 never writes.
+fn drop_topology(slice: &mut EndpointSlice) {
+    for endpoint in &mut slice.endpoints {
+        endpoint.deprecated_topology.clear();
+    }
+}
+
 fn validate(slice: &EndpointSlice, old: Option<&EndpointSlice>, errors: &mut Errors) {
-    metadata::validate(slice.metadata(), true, names::dns_subdomain, errors);
+    metadata::validate_strictly(slice.metadata(), true, names::dns_subdomain, errors);
     let address_type = Path::new("addressType");
     if slice.address_type.is_empty() {
         errors.required(&address_type, "");

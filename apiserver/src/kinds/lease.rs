@@ -1,7 +1,7 @@
 //! Leases.
 
 use super::field::{Errors, Path};
-use super::{Rules, Target, metadata, names};
+use super::{Rules, Target, metadata, names, unsupported};
 use gantry_proto::coordination::v1::{Lease, LeaseSpec};
 use gantry_proto::meta::v1::StatusCause;
 
@@ -22,6 +22,16 @@ impl Rules for Leases {
         metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
         validate_spec(new.spec(), &mut errors);
         errors.into_causes()
+    }
+
+    fn warnings(&self, new: &Lease, old: Option<&Lease>) -> Vec<String> {
+        let spec = new.spec();
+        if old.is_some_and(|old| old.spec().strategy == spec.strategy) {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        unsupported::lease_spec(spec, &Path::new("spec"), &mut warnings);
+        warnings
     }
 
     /// Two holders must not overwrite each other unseen.

@@ -13,6 +13,8 @@ const ANNOTATIONS_MAX_BYTES: usize = 256 << 10;
 const MANAGER_MAX_BYTES: usize = 128;
 const SUBRESOURCE_MAX_BYTES: usize = 256;
 
+const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+
 const PATH: Path = Path::new("metadata");
 
 /// Clears what the server owns. `generation` is 1 for kinds that count generations, else 0.
@@ -74,6 +76,23 @@ pub fn validate(metadata: &ObjectMeta, namespaced: bool, name_rule: Rule, errors
     validate_owners(&metadata.owner_references, errors);
     validate_finalizers(&metadata.finalizers, errors);
     validate_managed_fields(&metadata.managed_fields, errors);
+}
+
+/// [`validate`], and finalizers besides that are either known or qualified: what all but the coordination group
+/// ask for.
+pub fn validate_strictly(metadata: &ObjectMeta, namespaced: bool, name_rule: Rule, errors: &mut Errors) {
+    validate(metadata, namespaced, name_rule, errors);
+    let list = PATH.child("finalizers");
+    for (i, finalizer) in metadata.finalizers.iter().enumerate() {
+        validate_known_finalizer(finalizer, &list.index(i), errors);
+    }
+}
+
+pub fn validate_known_finalizer(finalizer: &str, path: &Path, errors: &mut Errors) {
+    if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+        let detail = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.invalid(path, finalizer, detail);
+    }
 }
 
 /// What is wrong with an updated object's metadata. The resourceVersion is the caller's to compare.

@@ -94,11 +94,8 @@ pub fn qualified(value: &str) -> Messages {
             name
         }
         [prefix, name] => {
-            messages.extend(
-                dns_subdomain(prefix)
-                    .into_iter()
-                    .map(|message| format!("prefix part {message}")),
-            );
+            let wrong = dns_subdomain(prefix).into_iter().map(in_bytes);
+            messages.extend(wrong.map(|message| format!("prefix part {message}")));
             name
         }
         _ => {
@@ -111,7 +108,7 @@ pub fn qualified(value: &str) -> Messages {
     if name.is_empty() {
         messages.push("name part must be non-empty".into());
     } else if name.len() > LABEL_MAX {
-        messages.push(format!("name part {}", longer(LABEL_MAX)));
+        messages.push(format!("name part {}", in_bytes(longer(LABEL_MAX))));
     }
     if !is_key_name(name) {
         messages.push(format!(
@@ -123,7 +120,7 @@ pub fn qualified(value: &str) -> Messages {
 }
 
 pub fn label_value(value: &str) -> Messages {
-    let mut messages = longer_than(value, LABEL_MAX);
+    let mut messages: Messages = longer_than(value, LABEL_MAX).into_iter().map(in_bytes).collect();
     if !value.is_empty() && !is_key_name(value) {
         messages.push(regex_error(
             "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must \
@@ -241,6 +238,15 @@ fn longer(limit: usize) -> String {
     format!("must be no more than {limit} characters")
 }
 
+/// Kubernetes counts bytes in what it moved to api/validate/content, and calls them characters elsewhere.
+fn in_bytes(message: String) -> String {
+    if message.starts_with("must be no more than") {
+        message.replace("characters", "bytes")
+    } else {
+        message
+    }
+}
+
 fn is_subdomain(value: &str) -> bool {
     value.split('.').all(is_label)
 }
@@ -332,7 +338,7 @@ mod tests {
         check(
             label_value,
             &["", "a", "A.b_c-1"],
-            &[(&"v".repeat(64), &["must be no more than 63 characters"])],
+            &[(&"v".repeat(64), &["must be no more than 63 bytes"])],
         );
         assert_eq!(label_value("-").len(), 1);
     }

@@ -7,7 +7,6 @@ use gantry_proto::meta::v1::StatusCause;
 
 /// The finalizer that the namespace controller takes away once the namespace is empty.
 const FINALIZER: &str = "kubernetes";
-const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
 /// The label by which selectors find a namespace by name.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
@@ -80,14 +79,11 @@ impl Rules for Namespaces {
 }
 
 fn validate(namespace: &Namespace, errors: &mut Errors) {
-    metadata::validate(namespace.metadata(), false, names::dns_label, errors);
+    metadata::validate_strictly(namespace.metadata(), false, names::dns_label, errors);
     let path = Path::new("spec.finalizers");
     for finalizer in &namespace.spec().finalizers {
         errors.invalid_each(&path, finalizer, names::qualified(finalizer));
-        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer.as_str()) {
-            let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.invalid(&path, finalizer, detail);
-        }
+        metadata::validate_known_finalizer(finalizer, &path, errors);
     }
 }
 

@@ -81,7 +81,7 @@ impl Rules for Nodes {
 }
 
 fn validate(node: &Node, errors: &mut Errors) {
-    metadata::validate(node.metadata(), false, names::dns_subdomain, errors);
+    metadata::validate_strictly(node.metadata(), false, names::dns_subdomain, errors);
     // The path is Kubernetes' own mistake, which clients have learnt.
     scheduling::validate_taints(&node.spec().taints, &Path::new("metadata.taints"), errors);
     validate_status(node, errors);

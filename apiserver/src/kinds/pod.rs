@@ -128,7 +128,7 @@ impl Rules for Pods {
 /// What must be true of a pod at any time.
 fn validate(pod: &Pod, errors: &mut Errors) {
     let (metadata, spec, path) = (pod.metadata(), pod.spec(), Path::new("spec"));
-    metadata::validate(metadata, true, names::dns_subdomain, errors);
+    metadata::validate_strictly(metadata, true, names::dns_subdomain, errors);
     let annotations = Path::new("metadata.annotations");
     pod_spec::validate_annotations(&metadata.annotations, spec, &annotations, errors);
     pod_spec::validate(spec, Some(metadata), &path, errors);

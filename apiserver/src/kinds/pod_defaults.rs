@@ -10,6 +10,8 @@ use gantry_proto::core::v1::{
 const GRACE_SECONDS: i64 = 30;
 const FILE_MODE: i32 = 0o644;
 const TOKEN_SECONDS: i64 = 3600;
+const IMAGE_NAME_MAX: usize = 255;
+const IMAGE_TAG_MAX: usize = 128;
 
 /// Defaults of a pod. A template gets fewer: see [`set_spec_defaults`].
 pub fn set_pod_defaults(pod: &mut Pod) {
@@ -30,6 +32,13 @@ pub fn set_pod_defaults(pod: &mut Pod) {
         }
     }
     set_spec_defaults(spec);
+    // Of a pod, but not of a template.
+    if spec
+        .termination_grace_period_seconds
+        .is_some_and(|seconds| seconds < 0)
+    {
+        spec.termination_grace_period_seconds = Some(1);
+    }
     let status = pod.status_mut();
     // The two forms of the addresses say the same; where they differ, the older one is believed.
     if !status.pod_ip.is_empty()
@@ -194,22 +203,59 @@ fn set_http_defaults(http_get: &mut HttpGetAction) {
 
 /// A tag that moves is pulled each time. An image whose name cannot be read is left to the node to complain of.
 fn pull_policy(image: &str) -> &'static str {
-    let (name, digest) = image
-        .split_once('@')
-        .map_or((image, None), |(name, digest)| (name, Some(digest)));
-    let last = name.rsplit('/').next().unwrap_or_default();
-    let (last, tag) = last
-        .split_once(':')
-        .map_or((last, None), |(last, tag)| (last, Some(tag)));
-    let readable = !last.is_empty()
-        && !last
-            .bytes()
-            .any(|b| b.is_ascii_uppercase() || b.is_ascii_whitespace());
-    match (tag, digest) {
-        (None, None) if readable => "Always",
-        (Some("latest"), _) if readable => "Always",
+    match image_tag(image) {
+        Some("latest") => "Always",
         _ => "IfNotPresent",
     }
+}
+
+/// The tag of an image's reference: `latest` where it has neither tag nor digest, nothing where it is no reference
+/// (the grammar of distribution's reference package).
+fn image_tag(image: &str) -> Option<&str> {
+    let (name, digest) = match image.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (image, None),
+    };
+    let (path, tag) = match name.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (name, None),
+    };
+    let first = path.split('/').next().unwrap_or_default();
+    let is_domain = path.contains('/')
+        && (first.contains(['.', ':'])
+            || first == "localhost"
+            || first.bytes().any(|b| b.is_ascii_uppercase()));
+    let rest = if is_domain {
+        path.split_once('/').map_or("", |(_, rest)| rest)
+    } else {
+        path
+    };
+    let readable = path.len() <= IMAGE_NAME_MAX
+        && rest.split('/').all(is_image_component)
+        && tag.is_none_or(is_image_tag)
+        && digest.is_none_or(|digest| digest.contains(':'));
+    match (readable, tag, digest) {
+        (false, ..) | (true, None, Some(_)) => None,
+        (true, Some(tag), _) => Some(tag),
+        (true, None, None) => Some("latest"),
+    }
+}
+
+/// Lower case letters and digits, in groups that `.`, `_`, `__` or dashes separate.
+fn is_image_component(text: &str) -> bool {
+    let is_letter = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let framed = bytes.first().is_some_and(is_letter) && bytes.last().is_some_and(is_letter);
+    framed
+        && text
+            .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|b| b == b'-'))
+}
+
+fn is_image_tag(text: &str) -> bool {
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let starts = text.bytes().next().is_some_and(is_word);
+    starts && text.len() <= IMAGE_TAG_MAX && text.bytes().all(|b| is_word(b) || b == b'.' || b == b'-')
 }
 
 fn set_volume_defaults(volume: &mut Volume) {
@@ -310,6 +356,10 @@ mod tests {
             ("localhost:5000/nginx:1", "IfNotPresent"),
             ("nginx@sha256:00", "IfNotPresent"),
             ("Nginx", "IfNotPresent"),
+            ("Registry.example.com/a__b/c-d", "Always"),
+            ("../x", "IfNotPresent"),
+            ("a..b", "IfNotPresent"),
+            ("a:", "IfNotPresent"),
             ("", "IfNotPresent"),
         ] {
             assert_eq!(pull_policy(image), policy, "{image}");

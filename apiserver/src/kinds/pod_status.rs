@@ -1,6 +1,6 @@
 //! What a node, or the scheduler, may report of a pod (ValidatePodStatusUpdate).
 
-use super::field::{Errors, IMMUTABLE, Json, Path};
+use super::field::{Errors, IMMUTABLE, Json, Path, quoted};
 use super::{ip, names};
 use gantry_proto::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
 use std::collections::BTreeMap;
@@ -158,20 +158,23 @@ fn validate_addresses(status: &PodStatus, old: &PodStatus, errors: &mut Errors) 
     let texts =
         |list: &[gantry_proto::core::v1::PodIp]| list.iter().map(|ip| ip.ip.clone()).collect::<Vec<_>>();
     let (pod, old_pod) = (texts(&status.pod_ips), texts(&old.pod_ips));
-    validate_list(
-        &pod,
-        &old_pod,
-        Json::of(&status.pod_ips),
-        &PATH.child("podIPs"),
-        errors,
-    );
+    validate_list(&pod, &old_pod, shown(&pod), &PATH.child("podIPs"), errors);
     let hosts: Vec<String> = status.host_ips.iter().map(|ip| ip.ip.clone()).collect();
     let old_hosts: Vec<String> = old.host_ips.iter().map(|ip| ip.ip.clone()).collect();
     let path = PATH.child("hostIPs");
     if let Some(first) = hosts.first().filter(|first| **first != status.host_ip) {
         errors.invalid(&path.index(0).child("ip"), first, "must be equal to `hostIP`");
     }
-    validate_list(&hosts, &old_hosts, Json::of(&status.host_ips), &path, errors);
+    validate_list(&hosts, &old_hosts, shown(&hosts), &path, errors);
+}
+
+/// The addresses with the name that Go's internal type gives them.
+fn shown(addresses: &[String]) -> Json {
+    let items: Vec<String> = addresses
+        .iter()
+        .map(|address| format!("{{\"IP\":{}}}", quoted(address)))
+        .collect();
+    Json::text(format!("[{}]", items.join(",")))
 }
 
 fn validate_list(addresses: &[String], kept: &[String], shown: Json, path: &Path, errors: &mut Errors) {
@@ -229,7 +232,7 @@ mod tests {
             json!({}),
             json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}], "hostIPs": [{"ip": "x"}], "hostIP": "y"}),
             &[
-                "status.podIPs: Invalid value: [{\"ip\":\"10.0.0.1\"},{\"ip\":\"10.0.0.2\"}]: may specify no more than \
+                "status.podIPs: Invalid value: [{\"IP\":\"10.0.0.1\"},{\"IP\":\"10.0.0.2\"}]: may specify no more than \
                  one IP for each IP family",
                 "status.hostIPs[0].ip: Invalid value: \"x\": must be equal to `hostIP`",
                 "status.hostIPs[0]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or \

@@ -58,6 +58,15 @@ pub fn collect(spec: &PodSpec, metadata: &ObjectMeta, path: &Path, warnings: &mu
             }
         }
     }
+    for volume in &spec.volumes {
+        let sources = &volume.volume_source().projected().sources;
+        for _ in sources.iter().filter(|source| **source == Default::default()) {
+            warnings.push(format!(
+                "volume {} (Projected) has no sources provided",
+                quoted(&volume.name)
+            ));
+        }
+    }
     repeated_names(spec, &spec_path, warnings);
     if spec.security_context().seccomp_profile.is_none() && metadata.annotations.contains_key(SECCOMP_POD) {
         let field = annotations_path.key(SECCOMP_POD);
@@ -79,6 +88,7 @@ pub fn collect(spec: &PodSpec, metadata: &ObjectMeta, path: &Path, warnings: &mu
             "{field}: must be >= 0; negative values are invalid and will be treated as 1"
         ));
     }
+    null_selectors(spec, &spec_path, warnings);
     unsupported::pod_spec(spec, &spec_path, warnings);
 }
 
@@ -102,6 +112,52 @@ fn each_container(spec: &PodSpec, path: &Path, visit: &mut dyn FnMut(&Container,
         let list = path.child(field);
         for (i, container) in containers.iter().enumerate() {
             visit(container, &list.index(i));
+        }
+    }
+}
+
+/// A selector that is absent selects nothing, which is seldom meant.
+fn null_selectors(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
+    let mut warn = |path: &Path, is_null: bool| {
+        if is_null {
+            let field = path.child("labelSelector");
+            warnings.push(format!(
+                "{field}: a null labelSelector results in matching no pod"
+            ));
+        }
+    };
+    let spread = path.child("topologySpreadConstraints");
+    for (i, constraint) in spec.topology_spread_constraints.iter().enumerate() {
+        warn(&spread.index(i), constraint.label_selector.is_none());
+    }
+    let (with, apart) = (
+        spec.affinity().pod_affinity(),
+        spec.affinity().pod_anti_affinity(),
+    );
+    for (field, required, preferred) in [
+        (
+            "affinity.podAffinity",
+            &with.required_during_scheduling_ignored_during_execution,
+            &with.preferred_during_scheduling_ignored_during_execution,
+        ),
+        (
+            "affinity.podAntiAffinity",
+            &apart.required_during_scheduling_ignored_during_execution,
+            &apart.preferred_during_scheduling_ignored_during_execution,
+        ),
+    ] {
+        let field = path.child(field);
+        let list = field.child("requiredDuringSchedulingIgnoredDuringExecution");
+        for (i, term) in required.iter().enumerate() {
+            warn(&list.index(i), term.label_selector.is_none());
+        }
+        let list = field.child("preferredDuringSchedulingIgnoredDuringExecution");
+        for (i, weighted) in preferred.iter().enumerate() {
+            let item = list.index(i);
+            warn(
+                &item.child("podAffinityTerm"),
+                weighted.pod_affinity_term().label_selector.is_none(),
+            );
         }
     }
 }

@@ -40,7 +40,7 @@ impl Rules for ReplicaSets {
 
     fn validate(&self, set: &ReplicaSet) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate(set.metadata(), true, names::dns_subdomain, &mut errors);
+        metadata::validate_strictly(set.metadata(), true, names::dns_subdomain, &mut errors);
         validate_spec(set.spec(), &mut errors);
         errors.into_causes()
     }

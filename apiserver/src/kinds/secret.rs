@@ -48,13 +48,33 @@ impl Rules for Secrets {
         errors.into_causes()
     }
 
+    fn warnings(&self, new: &Secret, _old: Option<&Secret>) -> Vec<String> {
+        let has_pem = |key: &str| {
+            let text = new
+                .data
+                .get(key)
+                .map(|bytes| String::from_utf8_lossy(bytes))
+                .unwrap_or_default();
+            text.contains("-----BEGIN ")
+        };
+        if new.r#type != "kubernetes.io/tls" {
+            Vec::new()
+        } else if !has_pem("tls.crt") {
+            vec!["tls: failed to find any PEM data in certificate input".into()]
+        } else if !has_pem("tls.key") {
+            vec!["tls: failed to find any PEM data in key input".into()]
+        } else {
+            Vec::new()
+        }
+    }
+
     fn fields(&self, secret: &Secret) -> Vec<(&'static str, String)> {
         vec![("type", secret.r#type.clone())]
     }
 }
 
 fn validate(secret: &Secret, errors: &mut Errors) {
-    metadata::validate(secret.metadata(), true, names::dns_subdomain, errors);
+    metadata::validate_strictly(secret.metadata(), true, names::dns_subdomain, errors);
     let data = Path::new("data");
     for key in secret.data.keys() {
         errors.invalid_each(&data.key(key), key, names::config_key(key));

@@ -1,6 +1,6 @@
 //! Security contexts of pods and containers.
 
-use super::field::{Errors, Json, Path, inclusive_range};
+use super::field::{Errors, Json, Path, inclusive_range, quoted};
 use super::names;
 use super::volume::validate_descending;
 use gantry_proto::core::v1::{AppArmorProfile, PodSpec, SeccompProfile, SecurityContext, Sysctl};
@@ -34,7 +34,7 @@ pub fn validate_container(context: &SecurityContext, host_users: bool, path: &Pa
     if context.allow_privilege_escalation == Some(false) {
         if context.privileged == Some(true) {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.invalid(path, Json::of(context), detail);
+            errors.invalid(path, shown(context), detail);
         }
         for _ in context
             .capabilities()
@@ -44,7 +44,7 @@ pub fn validate_container(context: &SecurityContext, host_users: bool, path: &Pa
         {
             let detail =
                 "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.invalid(path, Json::of(context), detail);
+            errors.invalid(path, shown(context), detail);
         }
     }
     validate_app_armor(
@@ -167,12 +167,85 @@ fn validate_seccomp(profile: Option<&SeccompProfile>, path: &Path, errors: &mut 
         (false, Some(_)) => {
             errors.invalid(
                 &localhost,
-                Json::of(profile),
+                Json::text(seccomp_shown(profile)),
                 "can only be set when seccomp type is Localhost",
             );
         }
         (false, None) => {}
     }
+}
+
+/// The context with the names of Go's internal type, as Kubernetes shows it. What only Windows has is left out.
+fn shown(context: &SecurityContext) -> Json {
+    fn json<T: serde::Serialize>(value: &T) -> String {
+        serde_json::to_string(value).unwrap_or_default()
+    }
+    let list = |names: &Vec<String>| {
+        if names.is_empty() {
+            "null".to_string()
+        } else {
+            json(names)
+        }
+    };
+    let capabilities = context
+        .capabilities
+        .as_ref()
+        .map_or("null".to_string(), |capabilities| {
+            format!(
+                "{{\"Add\":{},\"Drop\":{}}}",
+                list(&capabilities.add),
+                list(&capabilities.drop)
+            )
+        });
+    let se_linux = context
+        .se_linux_options
+        .as_ref()
+        .map_or("null".to_string(), |options| {
+            let fields = [&options.user, &options.role, &options.r#type, &options.level].map(json);
+            let [user, role, kind, level] = fields;
+            format!("{{\"User\":{user},\"Role\":{role},\"Type\":{kind},\"Level\":{level}}}")
+        });
+    let seccomp = context
+        .seccomp_profile
+        .as_ref()
+        .map_or("null".to_string(), seccomp_shown);
+    let app_armor = context
+        .app_armor_profile
+        .as_ref()
+        .map_or("null".to_string(), |profile| {
+            let (kind, file) = (json(&profile.r#type), json(&profile.localhost_profile));
+            format!("{{\"Type\":{kind},\"LocalhostProfile\":{file}}}")
+        });
+    let fields = [
+        ("Capabilities", capabilities),
+        ("Privileged", json(&context.privileged)),
+        ("SELinuxOptions", se_linux),
+        ("WindowsOptions", "null".to_string()),
+        ("RunAsUser", json(&context.run_as_user)),
+        ("RunAsGroup", json(&context.run_as_group)),
+        ("RunAsNonRoot", json(&context.run_as_non_root)),
+        ("ReadOnlyRootFilesystem", json(&context.read_only_root_filesystem)),
+        (
+            "AllowPrivilegeEscalation",
+            json(&context.allow_privilege_escalation),
+        ),
+        ("ProcMount", json(&context.proc_mount)),
+        ("SeccompProfile", seccomp),
+        ("AppArmorProfile", app_armor),
+    ];
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":{value}"))
+        .collect();
+    Json::text(format!("{{{}}}", fields.join(",")))
+}
+
+fn seccomp_shown(profile: &SeccompProfile) -> String {
+    let file = serde_json::to_string(&profile.localhost_profile).unwrap_or_default();
+    format!(
+        "{{\"Type\":{},\"LocalhostProfile\":{file}}}",
+        quoted(&profile.r#type)
+    )
 }
 
 fn validate_app_armor(profile: Option<&AppArmorProfile>, path: &Path, errors: &mut Errors) {
@@ -232,7 +305,10 @@ mod tests {
         check(
             json!({"privileged": true, "allowPrivilegeEscalation": false}),
             &[
-                "securityContext: Invalid value: {\"privileged\":true,\"allowPrivilegeEscalation\":false}: cannot set \
+                "securityContext: Invalid value: {\"Capabilities\":null,\"Privileged\":true,\
+               \"SELinuxOptions\":null,\"WindowsOptions\":null,\"RunAsUser\":null,\"RunAsGroup\":null,\
+               \"RunAsNonRoot\":null,\"ReadOnlyRootFilesystem\":null,\"AllowPrivilegeEscalation\":false,\
+               \"ProcMount\":null,\"SeccompProfile\":null,\"AppArmorProfile\":null}: cannot set \
                `allowPrivilegeEscalation` to false and `privileged` to true",
             ],
         );

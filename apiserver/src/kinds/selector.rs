@@ -48,16 +48,12 @@ fn validate_requirement(requirement: &LabelSelectorRequirement, path: &Path, err
     }
 }
 
-/// Whether the selector is one that can be evaluated: its operators are known and have the values they need.
+/// Whether the selector can be evaluated: its operators are known and have the values they need, and its keys and
+/// values are those of labels.
 pub fn is_usable(selector: &LabelSelector) -> bool {
-    selector
-        .match_expressions
-        .iter()
-        .all(|requirement| match requirement.operator.as_str() {
-            "In" | "NotIn" => !requirement.values.is_empty(),
-            "Exists" | "DoesNotExist" => requirement.values.is_empty(),
-            _ => false,
-        })
+    let mut errors = Errors::new();
+    validate(selector, &Path::new(""), &mut errors);
+    errors.is_empty()
 }
 
 pub fn is_empty(selector: &LabelSelector) -> bool {

@@ -56,7 +56,7 @@ impl Rules for Services {
 
     fn validate(&self, service: &Service) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate(service.metadata(), true, names::dns_label, &mut errors);
+        metadata::validate_strictly(service.metadata(), true, names::dns_label, &mut errors);
         validate(service, None, &mut errors);
         errors.into_causes()
     }
@@ -90,11 +90,20 @@ impl Rules for Services {
                 }
             }
         }
+        if !spec.external_ips.is_empty() && spec.cluster_ip != NONE && spec.r#type != "ExternalName" {
+            warnings.push(
+                "spec.externalIPs is deprecated and may no longer be implemented in some clusters".into(),
+            );
+        }
         if spec.r#type == "ExternalName" && !spec.external_ips.is_empty() {
             warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
         }
         if spec.r#type != "ExternalName" && !spec.external_name.is_empty() {
             warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
+        }
+        if spec.traffic_distribution.as_deref() == Some("PreferClose") {
+            let detail = "\"PreferClose\" is deprecated; use \"PreferSameZone\"";
+            warnings.push(format!("spec.trafficDistribution: {detail}"));
         }
         unsupported::service_spec(spec, &Path::new("spec"), &mut warnings);
         warnings

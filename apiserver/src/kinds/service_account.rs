@@ -24,7 +24,7 @@ impl Rules for ServiceAccounts {
 
     fn validate(&self, account: &ServiceAccount) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate(account.metadata(), true, names::dns_subdomain, &mut errors);
+        metadata::validate_strictly(account.metadata(), true, names::dns_subdomain, &mut errors);
         errors.into_causes()
     }
 
@@ -36,7 +36,7 @@ impl Rules for ServiceAccounts {
     ) -> Vec<StatusCause> {
         let mut errors = Errors::new();
         metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
-        metadata::validate(new.metadata(), true, names::dns_subdomain, &mut errors);
+        metadata::validate_strictly(new.metadata(), true, names::dns_subdomain, &mut errors);
         errors.into_causes()
     }
 

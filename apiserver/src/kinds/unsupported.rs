@@ -5,6 +5,7 @@
 
 use super::field::Path;
 use super::{resources, volume};
+use gantry_proto::coordination::v1::LeaseSpec;
 use gantry_proto::core::v1::{Container, PodSpec, Probe, ServiceSpec, Volume};
 
 /// A field that is not acted on, and when it asks for something.
@@ -207,6 +208,11 @@ pub const SERVICE_SPEC: &[Field<ServiceSpec>] = &[
     field("trafficDistribution", |spec| spec.traffic_distribution.is_some()),
 ];
 
+pub const LEASE_SPEC: &[Field<LeaseSpec>] = &[
+    field("preferredHolder", |spec| spec.preferred_holder.is_some()),
+    field("strategy", |spec| spec.strategy.is_some()),
+];
+
 /// The sources that a node mounts; every other one is not acted on.
 pub const VOLUME_SOURCES: &[&str] = &["emptyDir", "configMap", "secret", "hostPath"];
 
@@ -235,6 +241,11 @@ pub fn pod_spec(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
 /// Warnings for a Service's spec at `path`.
 pub fn service_spec(spec: &ServiceSpec, path: &Path, warnings: &mut Vec<String>) {
     collect(SERVICE_SPEC, spec, path, warnings);
+}
+
+/// Warnings for a Lease's spec at `path`.
+pub fn lease_spec(spec: &LeaseSpec, path: &Path, warnings: &mut Vec<String>) {
+    collect(LEASE_SPEC, spec, path, warnings);
 }
 
 fn collect<T>(fields: &[Field<T>], message: &T, path: &Path, warnings: &mut Vec<String>) {
@@ -400,5 +411,6 @@ mod tests {
         check(INIT_CONTAINER);
         check(PROBE);
         check(SERVICE_SPEC);
+        check(LEASE_SPEC);
     }
 }

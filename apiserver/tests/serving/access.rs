@@ -1,5 +1,6 @@
-use gantry_proto::api::v1::{DiscoverRequest, ListRequest, WatchRequest};
+use gantry_proto::api::v1::{DiscoverRequest, ListRequest, LogsRequest, WatchRequest};
 use gantry_proto::core::v1::{ConfigMap, Node, Pod, Secret};
+use gantry_proto::node::v1::node_agent_client::NodeAgentClient;
 use gantry_proto::status::Reason;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -109,6 +110,9 @@ async fn strangers_learn_what_there_is_and_nothing_more() {
         "configmaps is forbidden: User \"system:anonymous\" cannot list resource \"configmaps\" in API group \"\" in \
          the namespace \"default\""
     );
+    let mut agent = NodeAgentClient::new(stranger.0.clone());
+    let unknown = agent.logs(LogsRequest::default()).await.map(drop).unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::Unimplemented);
     let known = stranger
         .resources()
         .discover(DiscoverRequest {})

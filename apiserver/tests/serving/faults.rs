@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use gantry_proto::api::v1::WatchRequest;
+use gantry_proto::api::v1::{ListRequest, WatchRequest};
 use gantry_proto::core::v1::ConfigMap;
 use gantry_store::Store as _;
 
@@ -25,6 +25,8 @@ async fn a_write_whose_reply_from_the_store_was_lost_is_found_and_acknowledged()
         read.kv.map(|kv| kv.mod_revision).unwrap()
     };
     let before = revision().await;
+    // Once the server's cache has the object, the update needs nothing from etcd but the write.
+    admin.list::<ConfigMap>(ListRequest::default()).await.unwrap();
     proxy.lose_replies();
     let mut changed = first.clone();
     changed.data.insert("k".into(), "2".into());
