@@ -80,7 +80,8 @@ fn the_json_form_of_every_kind_is_kubernetes_own() {
                 assert_same(kind, seed, &plain, &without_required_zeros(&theirs, &plain));
                 let decoded = form::decode_value::<$ours>(&theirs).unwrap_or_else(|error| panic!("{kind} of {seed}: {error}"));
                 assert_eq!(decoded.complaints, Vec::<String>::new(), "{kind} of {seed}");
-                assert_same(kind, seed, &ours, &form::to_value(&decoded.object));
+                let again = without_nulls(&form::to_value(&decoded.object));
+                assert_same(kind, seed, &plain, &without_required_zeros(&again, &plain));
             }
         };
     }
