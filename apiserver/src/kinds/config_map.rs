@@ -22,7 +22,7 @@ impl Rules for ConfigMaps {
 
     fn validate_update(&self, new: &ConfigMap, old: &ConfigMap, _target: Target) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
+        metadata::validate_update_strictly(new.metadata(), old.metadata(), &mut errors);
         if old.immutable == Some(true) {
             let unchanged = [
                 ("immutable", new.immutable == Some(true)),

@@ -64,7 +64,7 @@ impl Rules for Deployments {
 
     fn validate_update(&self, new: &Deployment, old: &Deployment, target: Target) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
+        metadata::validate_update_strictly(new.metadata(), old.metadata(), &mut errors);
         if target == Target::Status {
             validate_status(new.status(), old.status(), &mut errors);
         } else {

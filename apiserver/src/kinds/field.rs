@@ -169,8 +169,15 @@ impl Errors {
         Errors::default()
     }
 
+    /// The causes, each once: some fields are looked at twice, and say the same twice.
     pub fn into_causes(self) -> Vec<StatusCause> {
-        self.0
+        let mut causes: Vec<StatusCause> = Vec::with_capacity(self.0.len());
+        for cause in self.0 {
+            if !causes.contains(&cause) {
+                causes.push(cause);
+            }
+        }
+        causes
     }
 
     pub fn len(&self) -> usize {

@@ -88,6 +88,15 @@ pub fn validate_strictly(metadata: &ObjectMeta, namespaced: bool, name_rule: Rul
     }
 }
 
+/// [`validate_update`], and the finalizers as [`validate_strictly`] has them.
+pub fn validate_update_strictly(new: &ObjectMeta, old: &ObjectMeta, errors: &mut Errors) {
+    validate_update(new, old, errors);
+    let list = PATH.child("finalizers");
+    for (i, finalizer) in new.finalizers.iter().enumerate() {
+        validate_known_finalizer(finalizer, &list.index(i), errors);
+    }
+}
+
 pub fn validate_known_finalizer(finalizer: &str, path: &Path, errors: &mut Errors) {
     if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
         let detail = "name is neither a standard finalizer name nor is it fully qualified";

@@ -63,7 +63,7 @@ impl Rules for Namespaces {
         if target != Target::Status {
             validate(new, &mut errors);
         }
-        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
+        metadata::validate_update_strictly(new.metadata(), old.metadata(), &mut errors);
         if target == Target::Status {
             validate_phase(new, &mut errors);
         }

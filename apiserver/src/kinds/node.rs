@@ -56,7 +56,7 @@ impl Rules for Nodes {
         if target != Target::Status {
             validate(new, &mut errors);
         }
-        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
+        metadata::validate_update_strictly(new.metadata(), old.metadata(), &mut errors);
         if target == Target::Status {
             validate_status(new, &mut errors);
         }
@@ -169,7 +169,6 @@ fn validate_change(new: &Node, old: &Node, errors: &mut Errors) {
         let detail = "node updates may not change providerID except from \"\" to valid";
         errors.forbidden(&Path::new("spec.providerID"), detail);
     }
-    // The status endpoint has put the old taints back, and they are checked again there.
     if new.external_id != old.external_id {
         errors.forbidden(&Path::new("spec.externalID"), "may not be updated");
     }

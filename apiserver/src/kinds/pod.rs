@@ -77,7 +77,7 @@ impl Rules for Pods {
 
     fn validate_update(&self, new: &Pod, old: &Pod, target: Target) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
+        metadata::validate_update_strictly(new.metadata(), old.metadata(), &mut errors);
         if target == Target::Status {
             pod_status::validate(new, old, &mut errors);
         } else {

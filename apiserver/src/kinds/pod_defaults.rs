@@ -231,6 +231,7 @@ fn image_tag(image: &str) -> Option<&str> {
         path
     };
     let readable = path.len() <= IMAGE_NAME_MAX
+        && (!is_domain || is_image_domain(first))
         && rest.split('/').all(is_image_component)
         && tag.is_none_or(is_image_tag)
         && digest.is_none_or(|digest| digest.contains(':'));
@@ -250,6 +251,19 @@ fn is_image_component(text: &str) -> bool {
         && text
             .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
             .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|b| b == b'-'))
+}
+
+/// A host's name, with a port or without.
+fn is_image_domain(text: &str) -> bool {
+    let (host, port) = text
+        .split_once(':')
+        .map_or((text, None), |(host, port)| (host, Some(port)));
+    let is_label = |label: &str| {
+        let framed = !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+        framed && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    host.split('.').all(is_label) && port.is_none_or(is_port)
 }
 
 fn is_image_tag(text: &str) -> bool {

@@ -47,7 +47,7 @@ impl Rules for ReplicaSets {
 
     fn validate_update(&self, new: &ReplicaSet, old: &ReplicaSet, target: Target) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
+        metadata::validate_update_strictly(new.metadata(), old.metadata(), &mut errors);
         if target == Target::Status {
             validate_status(new.status(), &mut errors);
         } else {

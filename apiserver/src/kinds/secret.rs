@@ -32,7 +32,7 @@ impl Rules for Secrets {
 
     fn validate_update(&self, new: &Secret, old: &Secret, _target: Target) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
+        metadata::validate_update_strictly(new.metadata(), old.metadata(), &mut errors);
         if new.r#type != old.r#type {
             errors.invalid(&Path::new("type"), &new.r#type, IMMUTABLE);
         }

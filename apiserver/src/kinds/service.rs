@@ -63,7 +63,7 @@ impl Rules for Services {
 
     fn validate_update(&self, new: &Service, old: &Service, target: Target) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
+        metadata::validate_update_strictly(new.metadata(), old.metadata(), &mut errors);
         if target == Target::Status {
             service_update::validate_status(new, old, &mut errors);
         } else {

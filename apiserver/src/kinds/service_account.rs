@@ -35,7 +35,7 @@ impl Rules for ServiceAccounts {
         _target: Target,
     ) -> Vec<StatusCause> {
         let mut errors = Errors::new();
-        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
+        metadata::validate_update_strictly(new.metadata(), old.metadata(), &mut errors);
         metadata::validate_strictly(new.metadata(), true, names::dns_subdomain, &mut errors);
         errors.into_causes()
     }
