@@ -44,10 +44,13 @@ pub struct KindInfo {
     /// The message's full name.
     pub message: &'static str,
     /// The wire form of an object given as a JSON value, and what was wrong but not fatal.
-    pub encode_json: fn(&serde_json::Value) -> Result<(Bytes, Vec<String>), DecodeError>,
+    pub encode_json: fn(&serde_json::Value) -> Result<Encoded, DecodeError>,
     /// The JSON form of an object in wire form, with apiVersion and kind.
     pub decode_json: fn(&[u8]) -> Result<serde_json::Value, prost::DecodeError>,
 }
+
+/// An object in wire form, and what was wrong with its JSON but not fatal.
+pub type Encoded = (Bytes, Vec<String>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subresource {
@@ -280,7 +283,7 @@ kinds! {
     }
 }
 
-fn encode_json<K: Kind>(value: &serde_json::Value) -> Result<(Bytes, Vec<String>), DecodeError> {
+fn encode_json<K: Kind>(value: &serde_json::Value) -> Result<Encoded, DecodeError> {
     let decoded = json::decode_value::<K>(value)?;
     Ok((decoded.object.encode_to_vec().into(), decoded.complaints))
 }

@@ -1,5 +1,6 @@
 //! What strict and lenient decoding say about text that is not as it should be.
 
+use gantry_proto::meta::v1::Duration;
 use gantry_proto::{Kind, apps, core, json};
 
 fn complaints<K: Kind>(text: &str) -> Vec<String> {
@@ -129,4 +130,29 @@ fn times_are_kept_to_their_own_precision() {
     let value = json::to_value(&event);
     assert_eq!(value["metadata"]["creationTimestamp"], "2026-01-02T03:04:05Z");
     assert_eq!(value["eventTime"], "1969-12-31T23:59:58.123456Z");
+}
+
+#[test]
+fn durations_are_written_as_go_writes_them_and_read_back() {
+    const SECOND: i64 = 1_000_000_000;
+    for (nanos, want) in [
+        (0, "0s"),
+        (1, "1ns"),
+        (1_100, "1.1µs"),
+        (2_200_000, "2.2ms"),
+        (3 * SECOND + 300_000_000, "3.3s"),
+        (10 * SECOND, "10s"),
+        (90 * SECOND, "1m30s"),
+        (245 * SECOND + 1_000_000, "4m5.001s"),
+        (3600 * SECOND, "1h0m0s"),
+        (-90 * SECOND, "-1m30s"),
+    ] {
+        let duration = Duration { duration: nanos };
+        assert_eq!(serde_json::to_value(duration).unwrap(), want);
+        assert_eq!(
+            serde_json::from_value::<Duration>(want.into()).unwrap(),
+            duration,
+            "{want}"
+        );
+    }
 }

@@ -135,8 +135,7 @@ impl<'de> Deserialize<'de> for FieldsV1 {
 
 impl Serialize for Duration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let seconds = self.duration as f64 / 1e9;
-        serializer.collect_str(&format_args!("{seconds}s"))
+        serializer.serialize_str(&go_duration(self.duration))
     }
 }
 
@@ -147,5 +146,26 @@ impl<'de> Deserialize<'de> for Duration {
         i64::try_from(span.as_nanos())
             .map(|duration| Duration { duration })
             .map_err(de::Error::custom)
+    }
+}
+
+/// As Go's Duration prints itself: `1h0m2.5s`, `30s`, `1.5ms`.
+fn go_duration(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = nanos.unsigned_abs();
+    let decimal = |nanos: u64, unit: u64, digits: usize| {
+        let text = format!("{}.{:0digits$}", nanos / unit, nanos % unit);
+        text.trim_end_matches('0').trim_end_matches('.').to_string()
+    };
+    let seconds = || decimal(nanos % 60_000_000_000, 1_000_000_000, 9);
+    let (hours, minutes) = (nanos / 3_600_000_000_000, nanos / 60_000_000_000 % 60);
+    match nanos {
+        0 => "0s".to_string(),
+        1..1_000 => format!("{sign}{nanos}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", decimal(nanos, 1_000, 3)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", decimal(nanos, 1_000_000, 6)),
+        _ if hours > 0 => format!("{sign}{hours}h{minutes}m{}s", seconds()),
+        _ if minutes > 0 => format!("{sign}{minutes}m{}s", seconds()),
+        _ => format!("{sign}{}s", seconds()),
     }
 }
