@@ -1,6 +1,6 @@
 //! Nodes.
 
-use super::field::{Errors, Json, Path};
+use super::field::{Errors, Json, Path, quoted};
 use super::{Rules, Target, ip, metadata, names, resources, scheduling};
 use gantry_proto::core::v1::Node;
 use gantry_proto::meta::v1::StatusCause;
@@ -144,10 +144,7 @@ fn feature_error(name: &str) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!(
-        "invalid feature name {}: {why}",
-        super::field::quoted(name)
-    ))
+    Some(format!("invalid feature name {}: {why}", quoted(name)))
 }
 
 fn validate_change(new: &Node, old: &Node, errors: &mut Errors) {
@@ -158,7 +155,10 @@ fn validate_change(new: &Node, old: &Node, errors: &mut Errors) {
         .enumerate()
         .filter(|(i, address)| addresses[..*i].contains(address))
     {
-        errors.duplicate(&path.index(i), Json::of(address));
+        // The names are those of Go's internal type.
+        let (kind, text) = (quoted(&address.r#type), quoted(&address.address));
+        let shown = Json::text(format!("{{\"Type\":{kind},\"Address\":{text}}}"));
+        errors.duplicate(&path.index(i), shown);
     }
     let (new, old) = (new.spec(), old.spec());
     if !old.pod_cidrs.is_empty() && old.pod_cidrs != new.pod_cidrs {

@@ -129,16 +129,25 @@ fn default_pod_requests(spec: &mut PodSpec) {
         return;
     }
     let needed = resources::aggregate_requests(spec);
-    let Some(resources) = &mut spec.resources else {
+    let Some(of_pod) = &mut spec.resources else {
         return;
     };
     for (name, quantity) in needed
         .into_iter()
         .filter(|(name, _)| name == "cpu" || name == "memory")
     {
-        resources.requests.entry(name).or_insert(quantity);
+        of_pod.requests.entry(name).or_insert(quantity);
     }
-    request_limits(resources);
+    for (name, limit) in of_pod
+        .limits
+        .iter()
+        .filter(|(name, _)| resources::is_of_pods(name))
+    {
+        of_pod
+            .requests
+            .entry(name.clone())
+            .or_insert_with(|| limit.clone());
+    }
 }
 
 fn set_resource_defaults(resources: &mut ResourceRequirements) {

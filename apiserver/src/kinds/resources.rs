@@ -141,6 +141,11 @@ pub fn aggregate_requests(spec: &PodSpec) -> Resources {
     running
 }
 
+/// Whether a pod as a whole can request the resource.
+pub fn is_of_pods(name: &str) -> bool {
+    name == "cpu" || name == "memory" || name.starts_with(HUGE_PAGES)
+}
+
 pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
@@ -262,8 +267,7 @@ fn validate_container_name(name: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn validate_pod_name(name: &str, path: &Path, errors: &mut Errors) {
-    let supported = name == "cpu" || name == "memory" || name.starts_with(HUGE_PAGES);
-    if validate_name(name, path, errors) && !supported {
+    if validate_name(name, path, errors) && !is_of_pods(name) {
         errors.not_supported(path, name, &["cpu", HUGE_PAGES, "memory"]);
     }
 }
