@@ -54,8 +54,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let config = Arc::new(config);
     std::fs::create_dir_all(&config.root_dir)
         .with_context(|| format!("making {}", config.root_dir.display()))?;
-    let client_config = gantry_client::Config::load(&config.kubeconfig)
-        .with_context(|| format!("loading --kubeconfig {}", config.kubeconfig.display()))?;
+    let kubeconfig = config.kubeconfig.as_deref().context("--kubeconfig is required")?;
+    let client_config = gantry_client::Config::load(kubeconfig)
+        .with_context(|| format!("loading --kubeconfig {}", kubeconfig.display()))?;
     let client = Client::new(client_config.with_trace(trace::current_traceparent))?;
     let runtime = Runtime::connect(&config.containerd)?;
     let Some(()) = shutdown
@@ -86,6 +87,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         host_ip: config.node_ip.to_string(),
         starts: Semaphore::new(STARTS_PER_CPU * usize::try_from(machine.cpus).unwrap_or(1)),
         uids: Mutex::default(),
+        unclaimed: Mutex::default(),
         shutdown: shutdown.clone(),
         machine: machine.clone(),
         config: config.clone(),
@@ -199,7 +201,7 @@ async fn supervise(shared: &Arc<Shared>, queue: &WorkQueue<Key>, running: &TaskT
         let tasks = all.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             RuntimeEvent::Exited(id) => {
-                if let Some(task) = woken.uid_of(&id).and_then(|uid| tasks.get(&uid)) {
+                if let Some(task) = woken.uid_of_ended(&id).and_then(|uid| tasks.get(&uid)) {
                     task.signals.ended(id);
                 }
             }

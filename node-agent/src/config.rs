@@ -37,8 +37,8 @@ pub struct Config {
     #[arg(long, global = true, default_value = "127.0.0.1")]
     pub node_ip: IpAddr,
     /// How the apiserver is reached.
-    #[arg(long, global = true, default_value = "")]
-    pub kubeconfig: PathBuf,
+    #[arg(long, global = true)]
+    pub kubeconfig: Option<PathBuf>,
     /// containerd's socket.
     #[arg(long, global = true, default_value = "/run/containerd/containerd.sock")]
     pub containerd: PathBuf,

@@ -127,15 +127,16 @@ impl Worker {
     async fn look(&mut self) -> Option<SystemTime> {
         let now = now();
         self.read_pod(now);
-        let ended = self.signals.take_ended();
+        let mut ended = self.signals.take_ended();
         let observed = match self.observer.observe(&self.shared.runtime, &self.uid).await {
             Ok(observed) => observed,
             Err(error) => {
                 tracing::warn!(pod = %self.key, %error, "looking at the pod failed");
+                self.signals.put_back(ended);
                 return Some(now + LOOK_AGAIN);
             }
         };
-        self.shared.index(&self.uid, &observed);
+        ended.extend(self.shared.index(&self.uid, &observed));
         if self.memory.ended.is_none() {
             self.memory.ended = wish::past_deadline(&self.pod, now);
         }

@@ -16,7 +16,9 @@ pub struct BackOff {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Last {
     delay: Duration,
+    /// When the try was, and what it followed.
     at: SystemTime,
+    ended: SystemTime,
 }
 
 impl BackOff {
@@ -24,7 +26,10 @@ impl BackOff {
 
     /// Until when to wait after something that ended at `ended`; `None` when there is no need.
     pub fn waits_until(&self, ended: SystemTime, now: SystemTime) -> Option<SystemTime> {
-        let last = self.last.filter(|last| !is_forgiven(last.at, ended))?;
+        // What has been followed by a try already is not waited for again.
+        let last = self
+            .last
+            .filter(|last| last.ended != ended && !is_forgiven(last.at, ended))?;
         Some(ended + last.delay).filter(|until| *until > now)
     }
 
@@ -35,11 +40,18 @@ impl BackOff {
 
     /// Notes a try at `now` after something that ended at `ended`: the next failure waits longer.
     pub fn advance(&mut self, ended: SystemTime, now: SystemTime) {
+        if self.last.is_some_and(|last| last.ended == ended) {
+            return;
+        }
         let delay = match self.last {
             Some(last) if !is_forgiven(last.at, ended) => (last.delay * 2).min(LONGEST),
             _ => FIRST,
         };
-        self.last = Some(Last { delay, at: now });
+        self.last = Some(Last {
+            delay,
+            at: now,
+            ended,
+        });
     }
 }
 
@@ -75,7 +87,14 @@ mod tests {
             let until = back_off.waits_until(at(time), at(time)).unwrap_or(at(time));
             waits.push(until.duration_since(at(time)).unwrap().as_secs());
             time += waits.last().unwrap();
-            back_off.advance(at(time), at(time));
+            let ended = time - waits.last().unwrap();
+            back_off.advance(at(ended), at(time));
+            assert_eq!(
+                back_off.waits_until(at(ended), at(time)),
+                None,
+                "the try that is under way"
+            );
+            time += 1;
         }
         assert_eq!(waits, [0, 10, 20, 40, 80, 160, 300, 300]);
     }

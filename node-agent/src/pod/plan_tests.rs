@@ -25,7 +25,10 @@ const NOW: u64 = 1000;
 fn case(spec: serde_json::Value) -> Case {
     let value = serde_json::json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec});
     let pod = gantry_proto::json::decode_value::<Pod>(&value).unwrap().object;
-    let memory = Memory { volumes: Volumes::Ready, ..Memory::default() };
+    let memory = Memory {
+        volumes: Volumes::Ready,
+        ..Memory::default()
+    };
     Case {
         pod,
         observed: Observed::default(),
@@ -56,8 +59,13 @@ fn exited(code: i32, finished: u64) -> State {
 
 impl Case {
     fn sandbox(mut self, attempt: u32, ready: bool) -> Case {
-        let sandbox =
-            Sandbox { id: format!("s{attempt}"), attempt, ready, created_at: at(800), ips: Vec::new() };
+        let sandbox = Sandbox {
+            id: format!("s{attempt}"),
+            attempt,
+            ready,
+            created_at: at(800),
+            ips: Vec::new(),
+        };
         self.observed.sandboxes.insert(0, sandbox);
         self
     }
@@ -65,7 +73,9 @@ impl Case {
     /// The newest run of a container, in the newest sandbox.
     fn run(mut self, name: &str, state: State) -> Case {
         let sandbox_id = self.observed.sandboxes[0].id.clone();
-        let spec = crate::pod::identity::find_container(self.pod.spec(), name).cloned().unwrap_or_default();
+        let spec = crate::pod::identity::find_container(self.pod.spec(), name)
+            .cloned()
+            .unwrap_or_default();
         let runs = self.observed.containers.entry(name.to_string()).or_default();
         let attempt = runs.len() as u32;
         let run = Instance {
@@ -119,7 +129,9 @@ impl Case {
     fn check(self, expected: &str) {
         let plan = self.plan();
         let words: Vec<String> = plan.steps.iter().map(word).collect();
-        let wake = plan.wake_at.map(|at| format!("wake {}", at.duration_since(UNIX_EPOCH).unwrap().as_secs()));
+        let wake = plan
+            .wake_at
+            .map(|at| format!("wake {}", at.duration_since(UNIX_EPOCH).unwrap().as_secs()));
         let found: Vec<String> = words.into_iter().chain(wake).collect();
         assert_eq!(found.join("; "), expected);
     }
@@ -134,7 +146,12 @@ fn word(step: &Step) -> String {
         Step::SetUpVolumes => "volumes".into(),
         Step::CreateSandbox { attempt, replaces } if replaces.is_empty() => format!("sandbox {attempt}"),
         Step::CreateSandbox { attempt, replaces } => format!("sandbox {attempt} for {}", replaces.join(" ")),
-        Step::Start { container, attempt, sandbox_id, .. } => format!("start {container} {attempt} in {sandbox_id}"),
+        Step::Start {
+            container,
+            attempt,
+            sandbox_id,
+            ..
+        } => format!("start {container} {attempt} in {sandbox_id}"),
         Step::Stop { id, stop_by, why, .. } => format!("stop {id} by {} {why:?}", seconds(stop_by)),
         Step::Remove { id, .. } => format!("remove {id}"),
         Step::Abort { container } => format!("abort {container}"),
@@ -148,30 +165,58 @@ fn word(step: &Step) -> String {
 
 #[test]
 fn a_new_pod_gets_volumes_and_sandbox_side_by_side_and_then_its_containers() {
-    one().with(|case| case.memory.volumes = Volumes::Pending).check("volumes; sandbox 0");
-    let both = |case: Case| case.busy(Subject::Volumes, Busy::Doing).busy(Subject::Sandbox, Busy::Doing);
+    one()
+        .with(|case| case.memory.volumes = Volumes::Pending)
+        .check("volumes; sandbox 0");
+    let both = |case: Case| {
+        case.busy(Subject::Volumes, Busy::Doing)
+            .busy(Subject::Sandbox, Busy::Doing)
+    };
     both(one().with(|case| case.memory.volumes = Volumes::Pending)).check("");
-    one().with(|case| case.memory.volumes = Volumes::Pending).sandbox(0, true).check("volumes");
+    one()
+        .with(|case| case.memory.volumes = Volumes::Pending)
+        .sandbox(0, true)
+        .check("volumes");
     one().sandbox(0, true).check("start c 0 in s0");
-    one().sandbox(0, true).busy(Subject::Container("c".into()), Busy::Starting).check("");
+    one()
+        .sandbox(0, true)
+        .busy(Subject::Container("c".into()), Busy::Starting)
+        .check("");
     one().sandbox(0, true).run("c", running()).check("");
     let two = serde_json::json!({"containers": [{"name": "a"}, {"name": "b"}]});
-    case(two).sandbox(0, true).check("start a 0 in s0; start b 0 in s0");
+    case(two)
+        .sandbox(0, true)
+        .check("start a 0 in s0; start b 0 in s0");
 }
 
 #[test]
 fn what_failed_is_tried_again_in_time() {
-    let failure = |retry| Failure { message: String::new(), failures: 1, retry_at: at(retry) };
-    one().with(|case| case.memory.sandbox_failure = Some(failure(1005))).check("wake 1005");
-    one().with(|case| case.memory.sandbox_failure = Some(failure(1000))).check("sandbox 0");
-    one().sandbox(0, true).with(|case| case.memory.volumes = Volumes::Failed(failure(1003))).check("wake 1003");
+    let failure = |retry| Failure {
+        message: String::new(),
+        failures: 1,
+        retry_at: at(retry),
+    };
+    one()
+        .with(|case| case.memory.sandbox_failure = Some(failure(1005)))
+        .check("wake 1005");
+    one()
+        .with(|case| case.memory.sandbox_failure = Some(failure(1000)))
+        .check("sandbox 0");
+    one()
+        .sandbox(0, true)
+        .with(|case| case.memory.volumes = Volumes::Failed(failure(1003)))
+        .check("wake 1003");
     let start = |retry| StartFailure {
         reason: "ErrImagePull",
         message: String::new(),
         failed_at: at(990),
         retry_at: at(retry),
     };
-    let failed = |retry| one().sandbox(0, true).with(|case| case.memory.container_mut("c").start_failure = Some(start(retry)));
+    let failed = |retry| {
+        one()
+            .sandbox(0, true)
+            .with(|case| case.memory.container_mut("c").start_failure = Some(start(retry)))
+    };
     failed(1010).check("wake 1010");
     failed(1000).check("start c 0 in s0");
 }
@@ -186,12 +231,15 @@ fn a_container_that_ended_restarts_by_its_policy_and_waits_when_it_fails_often()
         ("Never", 1, "stop sandbox s0"),
     ] {
         let spec = serde_json::json!({"restartPolicy": policy, "containers": [{"name": "c"}]});
-        case(spec).sandbox(0, true).run("c", exited(code, 999)).check(expected);
+        case(spec)
+            .sandbox(0, true)
+            .run("c", exited(code, 999))
+            .check(expected);
     }
     let often = |times: usize| {
         one().sandbox(0, true).run("c", exited(1, 999)).with(|case| {
             let restarts = &mut case.memory.container_mut("c").restarts;
-            (0..times).for_each(|_| restarts.advance(at(998), at(998)));
+            (0..times as u64).for_each(|number| restarts.advance(at(980 + number), at(980 + number)));
         })
     };
     often(1).check("wake 1009");
@@ -201,60 +249,116 @@ fn a_container_that_ended_restarts_by_its_policy_and_waits_when_it_fails_often()
 
 #[test]
 fn init_containers_run_one_after_the_other() {
-    let spec = |policy: &str| {
-        serde_json::json!({"restartPolicy": policy, "initContainers": [{"name": "a"}, {"name": "b"}], "containers": [{"name": "c"}]})
-    };
+    let spec = |policy: &str| serde_json::json!({"restartPolicy": policy, "initContainers": [{"name": "a"}, {"name": "b"}], "containers": [{"name": "c"}]});
     let new = || case(spec("Always")).sandbox(0, true);
     new().check("start a 0 in s0");
     new().run("a", running()).check("");
     new().run("a", exited(0, 990)).check("start b 0 in s0");
     new().run("a", exited(1, 990)).check("start a 1 in s0");
-    new().run("a", exited(0, 990)).run("b", exited(0, 991)).check("start c 0 in s0");
-    case(spec("Never")).sandbox(0, true).run("a", exited(1, 990)).check("stop sandbox s0");
+    new()
+        .run("a", exited(0, 990))
+        .run("b", exited(0, 991))
+        .check("start c 0 in s0");
+    case(spec("Never"))
+        .sandbox(0, true)
+        .run("a", exited(1, 990))
+        .check("stop sandbox s0");
     // Its work is not done again while the sandbox lives, even if its record is gone.
     new().run("c", running()).check("");
     // In a new sandbox it is.
-    new().run("a", exited(0, 990)).run("b", exited(0, 991)).run("c", exited(0, 992)).sandbox(1, true).check("start a 1 in s1");
+    new()
+        .run("a", exited(0, 990))
+        .run("b", exited(0, 991))
+        .run("c", exited(0, 992))
+        .sandbox(1, true)
+        .check("start a 1 in s1");
 }
 
 #[test]
 fn a_sidecar_starts_before_the_others_and_keeps_running() {
     let spec = serde_json::json!({"initContainers": [{"name": "side", "restartPolicy": "Always",
         "startupProbe": {"exec": {"command": ["true"]}}}], "containers": [{"name": "c"}]});
-    let started = |case: &mut Case| case.memory.container_mut("side").probes = Some(Probes::new("side0", true, true));
+    let started =
+        |case: &mut Case| case.memory.container_mut("side").probes = Some(Probes::new("side0", true, true));
     let new = || case(spec.clone()).sandbox(0, true);
     new().check("start side 0 in s0");
     new().run("side", running()).check("");
-    new().run("side", running()).with(started).check("start c 0 in s0");
-    new().run("side", exited(1, 990)).run("c", running()).check("start side 1 in s0");
-    new().run("side", running()).run("c", running()).deleted(30).check("stop c0 by 1030 PodEnds");
-    new().run("side", running()).run("c", exited(0, 999)).deleted(30).check("stop side0 by 1030 PodEnds");
+    new()
+        .run("side", running())
+        .with(started)
+        .check("start c 0 in s0");
+    new()
+        .run("side", exited(1, 990))
+        .run("c", running())
+        .check("start side 1 in s0");
+    new()
+        .run("side", running())
+        .run("c", running())
+        .deleted(30)
+        .check("stop c0 by 1030 PodEnds");
+    new()
+        .run("side", running())
+        .run("c", exited(0, 999))
+        .deleted(30)
+        .check("stop side0 by 1030 PodEnds");
 }
 
 #[test]
 fn a_lost_sandbox_is_replaced_and_its_containers_start_again() {
-    one().sandbox(0, false).run("c", exited(137, 999)).check("sandbox 1 for s0");
-    one().sandbox(0, false).run("c", exited(137, 999)).sandbox(1, true).check("start c 1 in s1");
+    one()
+        .sandbox(0, false)
+        .run("c", exited(137, 999))
+        .check("sandbox 1 for s0");
+    one()
+        .sandbox(0, false)
+        .run("c", exited(137, 999))
+        .sandbox(1, true)
+        .check("start c 1 in s1");
     let once = serde_json::json!({"restartPolicy": "Never", "containers": [{"name": "c"}]});
-    case(once).sandbox(0, false).run("c", exited(137, 999)).check("release");
+    case(once)
+        .sandbox(0, false)
+        .run("c", exited(137, 999))
+        .check("release");
 }
 
 #[test]
 fn a_container_that_no_longer_fits_or_is_not_alive_is_stopped() {
     let changed = |case: &mut Case| case.observed.containers.get_mut("c").unwrap()[0].hash = "old".into();
-    one().sandbox(0, true).run("c", running()).with(changed).check("stop c0 by 1030 DefinitionChanged");
-    one().sandbox(0, true).run("c", State::Unknown).check("stop c0 by 1030 LostTrack");
+    one()
+        .sandbox(0, true)
+        .run("c", running())
+        .with(changed)
+        .check("stop c0 by 1030 DefinitionChanged");
+    one()
+        .sandbox(0, true)
+        .run("c", State::Unknown)
+        .check("stop c0 by 1030 LostTrack");
     one().sandbox(0, true).run("c", State::Created).check("remove c0");
-    one().sandbox(0, true).run("c", State::Created).busy(Subject::Container("c".into()), Busy::Starting).check("");
+    one()
+        .sandbox(0, true)
+        .run("c", State::Created)
+        .busy(Subject::Container("c".into()), Busy::Starting)
+        .check("");
     let sick = |case: &mut Case| {
         let mut probes = Probes::new("c0", true, true);
-        let once = Schedule::of(&Probe { failure_threshold: 1, ..Probe::default() });
+        let once = Schedule::of(&Probe {
+            failure_threshold: 1,
+            ..Probe::default()
+        });
         probes.verdict_mut(ProbeKind::Liveness).take(false, &once);
         case.memory.container_mut("c").probes = Some(probes);
     };
-    one().sandbox(0, true).run("c", running()).with(sick).check("stop c0 by 1030 Probe(Liveness)");
+    one()
+        .sandbox(0, true)
+        .run("c", running())
+        .with(sick)
+        .check("stop c0 by 1030 Probe(Liveness)");
     let own_grace = serde_json::json!({"containers": [{"name": "c", "livenessProbe": {"terminationGracePeriodSeconds": 5}}]});
-    case(own_grace).sandbox(0, true).run("c", running()).with(sick).check("stop c0 by 1005 Probe(Liveness)");
+    case(own_grace)
+        .sandbox(0, true)
+        .run("c", running())
+        .with(sick)
+        .check("stop c0 by 1005 Probe(Liveness)");
 }
 
 #[test]
@@ -262,9 +366,13 @@ fn deletion_stops_cleans_and_deletes_in_this_order() {
     let live = || one().sandbox(0, true).run("c", running()).deleted(10);
     let name = || Subject::Container("c".into());
     live().check("stop c0 by 1010 PodEnds");
-    live().busy(name(), Busy::Stopping { stop_by: at(1010) }).check("");
+    live()
+        .busy(name(), Busy::Stopping { stop_by: at(1010) })
+        .check("");
     // A shorter grace period replaces the longer one.
-    live().busy(name(), Busy::Stopping { stop_by: at(1030) }).check("stop c0 by 1010 PodEnds");
+    live()
+        .busy(name(), Busy::Stopping { stop_by: at(1030) })
+        .check("stop c0 by 1010 PodEnds");
     let ended = || one().sandbox(0, true).run("c", exited(0, 999)).deleted(10);
     ended().check("stop sandbox s0");
     ended().busy(Subject::Sandbox, Busy::Doing).check("");
@@ -273,36 +381,74 @@ fn deletion_stops_cleans_and_deletes_in_this_order() {
     stopped().with(|case| case.status_written = false).check("");
     stopped().busy(Subject::Volumes, Busy::Doing).check("");
     one().deleted(10).check("clean");
-    one().deleted(10).with(|case| case.memory.clean = true).check("delete");
+    one()
+        .deleted(10)
+        .with(|case| case.memory.clean = true)
+        .check("delete");
     // A finalizer may hold the pod: deleting it once is enough.
-    one().deleted(10).with(|case| (case.memory.clean, case.memory.deleted) = (true, true)).check("");
+    one()
+        .deleted(10)
+        .with(|case| (case.memory.clean, case.memory.deleted) = (true, true))
+        .check("");
 }
 
 #[test]
 fn a_start_under_way_is_given_up_when_the_pod_ends() {
-    one().sandbox(0, true).busy(Subject::Container("c".into()), Busy::Starting).deleted(10).check("abort c");
+    one()
+        .sandbox(0, true)
+        .busy(Subject::Container("c".into()), Busy::Starting)
+        .deleted(10)
+        .check("abort c");
     one().busy(Subject::Sandbox, Busy::Doing).deleted(10).check("");
 }
 
 #[test]
 fn a_pod_that_the_api_forgot_is_ended_without_asking() {
     let gone = |case: &mut Case| (case.gone, case.status_written) = (true, false);
-    one().sandbox(0, true).run("c", running()).with(gone).check("stop c0 by 1030 PodEnds");
-    one().sandbox(0, false).run("c", exited(0, 999)).with(gone).check("clean s0");
-    one().with(gone).with(|case| case.memory.clean = true).check("exit");
+    one()
+        .sandbox(0, true)
+        .run("c", running())
+        .with(gone)
+        .check("stop c0 by 1030 PodEnds");
+    one()
+        .sandbox(0, false)
+        .run("c", exited(0, 999))
+        .with(gone)
+        .check("clean s0");
+    one()
+        .with(gone)
+        .with(|case| case.memory.clean = true)
+        .check("exit");
 }
 
 #[test]
 fn a_pod_that_is_over_keeps_its_containers_and_gives_up_its_volumes() {
     let over = |case: &mut Case| case.pod.status_mut().phase = "Failed".into();
-    one().sandbox(0, true).run("c", running()).with(over).check("stop c0 by 1030 PodEnds");
-    one().sandbox(0, false).run("c", exited(1, 999)).with(over).check("release");
+    one()
+        .sandbox(0, true)
+        .run("c", running())
+        .with(over)
+        .check("stop c0 by 1030 PodEnds");
+    one()
+        .sandbox(0, false)
+        .run("c", exited(1, 999))
+        .with(over)
+        .check("release");
     let released = |case: &mut Case| case.memory.released = true;
-    one().sandbox(0, false).run("c", exited(1, 999)).with(over).with(released).check("");
+    one()
+        .sandbox(0, false)
+        .run("c", exited(1, 999))
+        .with(over)
+        .with(released)
+        .check("");
     let past = |case: &mut Case| {
         case.pod.spec_mut().active_deadline_seconds = Some(5);
         case.pod.status_mut().start_time = Some(gantry_proto::meta::v1::Time::from_system(at(990)));
         case.memory.ended = crate::pod::wish::past_deadline(&case.pod, at(NOW));
     };
-    one().sandbox(0, true).run("c", running()).with(past).check("stop c0 by 1030 PodEnds");
+    one()
+        .sandbox(0, true)
+        .run("c", running())
+        .with(past)
+        .check("stop c0 by 1030 PodEnds");
 }

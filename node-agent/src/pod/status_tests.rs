@@ -22,10 +22,24 @@ struct Case {
 fn case(spec: Value) -> Case {
     let value = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec});
     let pod = gantry_proto::json::decode_value::<Pod>(&value).unwrap().object;
-    let sandbox =
-        Sandbox { id: "s".into(), attempt: 0, ready: true, created_at: at(1), ips: vec!["10.244.0.5".into()] };
-    let observed = Observed { sandboxes: vec![sandbox], ..Observed::default() };
-    Case { pod, observed, memory: Memory::default(), before: PodStatus::default(), now: 1000 }
+    let sandbox = Sandbox {
+        id: "s".into(),
+        attempt: 0,
+        ready: true,
+        created_at: at(1),
+        ips: vec!["10.244.0.5".into()],
+    };
+    let observed = Observed {
+        sandboxes: vec![sandbox],
+        ..Observed::default()
+    };
+    Case {
+        pod,
+        observed,
+        memory: Memory::default(),
+        before: PodStatus::default(),
+        now: 1000,
+    }
 }
 
 fn one() -> Case {
@@ -48,7 +62,9 @@ fn running() -> State {
 
 impl Case {
     fn run(mut self, name: &str, state: State) -> Case {
-        let spec = crate::pod::identity::find_container(self.pod.spec(), name).cloned().unwrap_or_default();
+        let spec = crate::pod::identity::find_container(self.pod.spec(), name)
+            .cloned()
+            .unwrap_or_default();
         let runs = self.observed.containers.entry(name.to_string()).or_default();
         let attempt = runs.len() as u32;
         let run = Instance {
@@ -89,7 +105,10 @@ impl Case {
 
 /// `Running c=running(0)+` : phase, then each container's state, restarts, and whether it is ready.
 fn summary(status: &PodStatus) -> String {
-    let all = status.init_container_statuses.iter().chain(&status.container_statuses);
+    let all = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses);
     let containers: Vec<String> = all.map(container).collect();
     format!("{} {}", status.phase, containers.join(" "))
 }
@@ -118,7 +137,10 @@ fn the_phase_and_states_follow_the_containers() {
     check(one().run("c", running()), "Running c=running(0)+");
     check(one().run("c", State::Created), "Pending c=ContainerCreating(0)-");
     check(one().run("c", exited(1)), "Running c=Error:1(0)-");
-    check(one().run("c", exited(1)).run("c", running()), "Running c=running(1)+");
+    check(
+        one().run("c", exited(1)).run("c", running()),
+        "Running c=running(1)+",
+    );
     for (policy, code, expected) in [
         ("Never", 0, "Succeeded c=Completed:0(0)-"),
         ("Never", 1, "Failed c=Error:1(0)-"),
@@ -135,10 +157,22 @@ fn init_containers_hold_the_phase_at_pending() {
     let spec = |policy: &str| json!({"restartPolicy": policy, "initContainers": [{"name": "i"}], "containers": [{"name": "c"}]});
     let new = || case(spec("Always"));
     check(new(), "Pending i=PodInitializing(0)- c=PodInitializing(0)-");
-    check(new().run("i", running()), "Pending i=running(0)- c=PodInitializing(0)-");
-    check(new().run("i", exited(0)), "Pending i=Completed:0(0)+ c=PodInitializing(0)-");
-    check(new().run("i", exited(0)).run("c", running()), "Running i=Completed:0(0)+ c=running(0)+");
-    check(case(spec("Never")).run("i", exited(3)), "Failed i=Error:3(0)- c=PodInitializing(0)-");
+    check(
+        new().run("i", running()),
+        "Pending i=running(0)- c=PodInitializing(0)-",
+    );
+    check(
+        new().run("i", exited(0)),
+        "Pending i=Completed:0(0)+ c=PodInitializing(0)-",
+    );
+    check(
+        new().run("i", exited(0)).run("c", running()),
+        "Running i=Completed:0(0)+ c=running(0)+",
+    );
+    check(
+        case(spec("Never")).run("i", exited(3)),
+        "Failed i=Error:3(0)- c=PodInitializing(0)-",
+    );
 }
 
 #[test]
@@ -148,28 +182,54 @@ fn waiting_says_why() {
     let status = crashed.status();
     assert_eq!(summary(&status), "Running c=CrashLoopBackOff(0)-");
     let waiting = status.container_statuses[0].state().waiting.clone().unwrap();
-    assert_eq!(waiting.message, "back-off 10s restarting failed container=c pod=p_n(u)");
-    let last = status.container_statuses[0].last_state().terminated.clone().unwrap();
-    assert_eq!((last.exit_code, last.message.as_str(), last.container_id.as_str()), (1, "last words", "containerd://c0"));
+    assert_eq!(
+        waiting.message,
+        "back-off 10s restarting failed container=c pod=p_n(u)"
+    );
+    let last = status.container_statuses[0]
+        .last_state()
+        .terminated
+        .clone()
+        .unwrap();
+    assert_eq!(
+        (last.exit_code, last.message.as_str(), last.container_id.as_str()),
+        (1, "last words", "containerd://c0")
+    );
 
     let failed = |reason: &'static str| {
         one().with(|case| {
-            let failure =
-                StartFailure { reason, message: "why".into(), failed_at: at(1000), retry_at: at(1010) };
+            let failure = StartFailure {
+                reason,
+                message: "why".into(),
+                failed_at: at(1000),
+                retry_at: at(1010),
+            };
             case.memory.container_mut("c").start_failure = Some(failure);
         })
     };
-    check(failed("CreateContainerConfigError"), "Pending c=CreateContainerConfigError(0)-");
+    check(
+        failed("CreateContainerConfigError"),
+        "Pending c=CreateContainerConfigError(0)-",
+    );
     check(failed("ErrImagePull"), "Pending c=ErrImagePull(0)-");
     let later = failed("ErrImagePull").with(|case| case.now = 1003).status();
     assert_eq!(summary(&later), "Pending c=ImagePullBackOff(0)-");
-    let message = later.container_statuses[0].state().waiting.clone().unwrap().message;
+    let message = later.container_statuses[0]
+        .state()
+        .waiting
+        .clone()
+        .unwrap()
+        .message;
     assert_eq!(message, "Back-off pulling image \"i:1\": ErrImagePull: why");
 }
 
 fn conditions(status: &PodStatus) -> String {
     let word = |c: &gantry_proto::core::v1::PodCondition| {
-        let reason = if c.reason.is_empty() { String::new() } else { format!("({})", c.reason) };
+        let reason = if c.reason.is_empty() {
+            String::new()
+        } else {
+            format!("({})", c.reason)
+        };
         format!("{}={}{reason}", c.r#type, c.status)
     };
     status.conditions.iter().map(word).collect::<Vec<_>>().join(" ")
@@ -202,19 +262,37 @@ fn conditions_say_how_far_the_pod_is() {
 #[test]
 fn a_condition_keeps_its_time_while_it_does_not_change() {
     let first = one().run("c", running()).with(|case| case.now = 1000).status();
-    let second = one().run("c", running()).with(|case| (case.now, case.before) = (2000, first.clone())).status();
+    let second = one()
+        .run("c", running())
+        .with(|case| (case.now, case.before) = (2000, first.clone()))
+        .status();
     assert_eq!(first, second);
-    let third = one().run("c", exited(1)).with(|case| (case.now, case.before) = (3000, second.clone())).status();
+    let third = one()
+        .run("c", exited(1))
+        .with(|case| (case.now, case.before) = (3000, second.clone()))
+        .status();
     let since = |status: &PodStatus, name: &str| {
-        let condition = status.conditions.iter().find(|condition| condition.r#type == name).unwrap();
+        let condition = status
+            .conditions
+            .iter()
+            .find(|condition| condition.r#type == name)
+            .unwrap();
         condition.last_transition_time.as_ref().unwrap().seconds
     };
-    assert_eq!((since(&third, "Ready"), since(&third, "Initialized")), (3000, 1000));
+    assert_eq!(
+        (since(&third, "Ready"), since(&third, "Initialized")),
+        (3000, 1000)
+    );
 }
 
 #[test]
 fn a_phase_never_goes_backwards() {
-    for (before, expected) in [("Succeeded", "Succeeded"), ("Failed", "Failed"), ("Running", "Running"), ("Pending", "Pending")] {
+    for (before, expected) in [
+        ("Succeeded", "Succeeded"),
+        ("Failed", "Failed"),
+        ("Running", "Running"),
+        ("Pending", "Pending"),
+    ] {
         let status = one().with(|case| case.before.phase = before.into()).status();
         assert_eq!(status.phase, expected);
     }
@@ -222,18 +300,36 @@ fn a_phase_never_goes_backwards() {
 
 #[test]
 fn a_pod_past_its_deadline_has_failed_with_the_reason() {
-    let ended = Ended { reason: "DeadlineExceeded".into(), message: "too long".into() };
-    let status = one().run("c", running()).with(|case| case.memory.ended = Some(ended)).status();
-    assert_eq!((status.phase.as_str(), status.reason.as_str(), status.message.as_str()), ("Failed", "DeadlineExceeded", "too long"));
+    let ended = Ended {
+        reason: "DeadlineExceeded".into(),
+        message: "too long".into(),
+    };
+    let status = one()
+        .run("c", running())
+        .with(|case| case.memory.ended = Some(ended))
+        .status();
+    assert_eq!(
+        (
+            status.phase.as_str(),
+            status.reason.as_str(),
+            status.message.as_str()
+        ),
+        ("Failed", "DeadlineExceeded", "too long")
+    );
 }
 
 #[test]
 fn addresses_are_the_sandboxs_or_the_hosts() {
     let status = one().status();
-    assert_eq!((status.pod_ip.as_str(), status.host_ip.as_str()), ("10.244.0.5", "192.0.2.1"));
+    assert_eq!(
+        (status.pod_ip.as_str(), status.host_ip.as_str()),
+        ("10.244.0.5", "192.0.2.1")
+    );
     let host = case(json!({"hostNetwork": true, "containers": [{"name": "c"}]})).status();
     assert_eq!(host.pod_ip, "192.0.2.1");
-    let lost = one().with(|case| (case.before, case.observed.sandboxes) = (status.clone(), Vec::new())).status();
+    let lost = one()
+        .with(|case| (case.before, case.observed.sandboxes) = (status.clone(), Vec::new()))
+        .status();
     assert_eq!(lost.pod_ip, "10.244.0.5");
 }
 
@@ -241,7 +337,17 @@ fn addresses_are_the_sandboxs_or_the_hosts() {
 fn a_readiness_gate_that_nobody_opened_keeps_the_pod_from_being_ready() {
     let spec = json!({"readinessGates": [{"conditionType": "x/y"}], "containers": [{"name": "c"}]});
     let status = case(spec).run("c", running()).status();
-    let ready = status.conditions.iter().find(|condition| condition.r#type == "Ready").unwrap();
-    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "ReadinessGatesNotReady"));
-    assert_eq!(ready.message, "corresponding condition of pod readiness gate \"x/y\" does not exist.");
+    let ready = status
+        .conditions
+        .iter()
+        .find(|condition| condition.r#type == "Ready")
+        .unwrap();
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_str()),
+        ("False", "ReadinessGatesNotReady")
+    );
+    assert_eq!(
+        ready.message,
+        "corresponding condition of pod readiness gate \"x/y\" does not exist."
+    );
 }

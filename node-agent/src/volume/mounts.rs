@@ -60,9 +60,10 @@ pub fn unmount_below(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Those that the calling thread sees: it may have a mount namespace of its own.
 fn mount_points() -> io::Result<Vec<PathBuf>> {
     Ok(parse_mount_points(&std::fs::read_to_string(
-        "/proc/self/mountinfo",
+        "/proc/thread-self/mountinfo",
     )?))
 }
 

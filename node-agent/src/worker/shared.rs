@@ -12,7 +12,7 @@ use gantry_client::{Cache, Client, EventType, Recorder};
 use gantry_proto::Kind as _;
 use gantry_proto::core::v1::{ObjectReference, Pod, Service};
 use k8s_cri::v1 as cri;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,12 @@ pub struct Shared {
     pub shutdown: CancellationToken,
     /// Which pod a container or sandbox belongs to, by its id. Bounded by what the runtime has.
     pub uids: Mutex<HashMap<String, String>>,
+    /// Ids that ended before a worker had seen them, the newest last.
+    pub unclaimed: Mutex<VecDeque<String>>,
 }
+
+/// Ends that nobody has claimed: far more containers than can be starting at once.
+const UNCLAIMED: usize = 1_000;
 
 impl Shared {
     pub fn node_facts(&self, pod: &Pod) -> NodeFacts {
@@ -52,22 +57,41 @@ impl Shared {
         }
     }
 
-    pub fn index(&self, uid: &str, observed: &Observed) {
+    /// Notes whose the ids are. Returns those that were said to have ended before this was known.
+    pub fn index(&self, uid: &str, observed: &Observed) -> Vec<String> {
         let mut uids = lock(&self.uids);
         let ids = observed.instances().map(|instance| &instance.id);
-        for id in ids.chain(observed.sandboxes.iter().map(|sandbox| &sandbox.id)) {
-            if !uids.contains_key(id) {
-                uids.insert(id.clone(), uid.to_string());
+        let ids = ids.chain(observed.sandboxes.iter().map(|sandbox| &sandbox.id));
+        let new: Vec<&String> = ids.filter(|id| !uids.contains_key(*id)).collect();
+        uids.extend(new.iter().map(|id| (id.to_string(), uid.to_string())));
+        let mut unclaimed = lock(&self.unclaimed);
+        let ended: Vec<String> = new
+            .into_iter()
+            .filter(|id| unclaimed.contains(*id))
+            .cloned()
+            .collect();
+        unclaimed.retain(|id| !ended.contains(id));
+        ended
+    }
+
+    /// Which pod a container or sandbox belongs to. One that no worker has seen yet is remembered to have
+    /// ended, because a short container can end before its worker looks.
+    pub fn uid_of_ended(&self, id: &str) -> Option<String> {
+        // The lock is held for both, so that the id cannot become known in between.
+        let uids = lock(&self.uids);
+        let uid = uids.get(id).cloned();
+        if uid.is_none() {
+            let mut unclaimed = lock(&self.unclaimed);
+            if unclaimed.len() >= UNCLAIMED {
+                unclaimed.pop_front();
             }
+            unclaimed.push_back(id.to_string());
         }
+        uid
     }
 
     pub fn forget(&self, uid: &str) {
         lock(&self.uids).retain(|_, owner| owner != uid);
-    }
-
-    pub fn uid_of(&self, id: &str) -> Option<String> {
-        lock(&self.uids).get(id).cloned()
     }
 
     pub fn tell_pod(&self, pod: &Pod, kind: EventType, reason: &str, message: String) {

@@ -32,14 +32,26 @@ pub struct Api {
 impl Api {
     pub async fn serve(&self, address: SocketAddr) {
         let service = ResourcesServer::new(self.clone());
-        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve(address));
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve(address),
+        );
     }
 
     pub fn apply(&self, value: Value) {
-        let info = KindInfo::of_object(value["apiVersion"].as_str().unwrap(), value["kind"].as_str().unwrap()).unwrap();
+        let info = KindInfo::of_object(
+            value["apiVersion"].as_str().unwrap(),
+            value["kind"].as_str().unwrap(),
+        )
+        .unwrap();
         let mut store = self.store.lock().unwrap();
         let id = id(info, &value);
-        let kind = if store.objects.contains_key(&id) { "MODIFIED" } else { "ADDED" };
+        let kind = if store.objects.contains_key(&id) {
+            "MODIFIED"
+        } else {
+            "ADDED"
+        };
         store.put(info, kind, value);
         drop(store);
         self.changed.notify_waiters();
@@ -47,18 +59,31 @@ impl Api {
 
     pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
         let info = KindInfo::of_resource(resource).unwrap();
-        self.store.lock().unwrap().objects.get(&(info.resource, Key::new(namespace, name))).cloned()
+        self.store
+            .lock()
+            .unwrap()
+            .objects
+            .get(&(info.resource, Key::new(namespace, name)))
+            .cloned()
     }
 
     pub fn list(&self, resource: &str) -> Vec<Value> {
         let store = self.store.lock().unwrap();
-        store.objects.iter().filter(|((of, _), _)| *of == resource).map(|(_, value)| value.clone()).collect()
+        store
+            .objects
+            .iter()
+            .filter(|((of, _), _)| *of == resource)
+            .map(|(_, value)| value.clone())
+            .collect()
     }
 
     /// As a user deletes a pod.
     pub fn delete_pod(&self, namespace: &str, name: &str, grace: i64) {
         let info = KindInfo::of_resource("pods").unwrap();
-        self.store.lock().unwrap().delete(info, &Key::new(namespace, name), Some(grace));
+        self.store
+            .lock()
+            .unwrap()
+            .delete(info, &Key::new(namespace, name), Some(grace));
         self.changed.notify_waiters();
     }
 
@@ -84,7 +109,11 @@ impl Api {
 
 fn id(info: &'static KindInfo, value: &Value) -> Id {
     let text = |name: &str| value["metadata"][name].as_str().unwrap_or_default().to_string();
-    let namespace = if info.namespaced { text("namespace") } else { String::new() };
+    let namespace = if info.namespaced {
+        text("namespace")
+    } else {
+        String::new()
+    };
     (info.resource, Key::new(namespace, text("name")))
 }
 
@@ -98,7 +127,8 @@ impl Store {
             metadata["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
         self.objects.insert(id(info, &value), value.clone());
-        self.events.push((self.revision, info.resource, kind, value.clone()));
+        self.events
+            .push((self.revision, info.resource, kind, value.clone()));
         value
     }
 
@@ -118,18 +148,23 @@ impl Store {
         self.objects.remove(&(info.resource, key.clone()));
         self.revision += 1;
         value["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        self.events.push((self.revision, info.resource, "DELETED", value.clone()));
+        self.events
+            .push((self.revision, info.resource, "DELETED", value.clone()));
         Some(value)
     }
 }
 
 fn encode(info: &KindInfo, value: &Value) -> api::Object {
     let (bytes, _) = (info.encode_json)(value).unwrap();
-    api::Object { form: Some(Form::Any(any::Any::new(info.message, bytes))) }
+    api::Object {
+        form: Some(Form::Any(any::Any::new(info.message, bytes))),
+    }
 }
 
 fn decode(object: Option<api::Object>) -> (&'static KindInfo, Value) {
-    let Some(Form::Any(any)) = object.and_then(|object| object.form) else { panic!("not an Any") };
+    let Some(Form::Any(any)) = object.and_then(|object| object.form) else {
+        panic!("not an Any")
+    };
     let info = KindInfo::of_message(any.message()).unwrap();
     (info, (info.decode_json)(&any.value).unwrap())
 }
@@ -139,7 +174,10 @@ fn kind(resource: &str) -> &'static KindInfo {
 }
 
 fn reply(info: &KindInfo, value: &Value) -> Result<Response<api::ObjectReply>, Status> {
-    Ok(Response::new(api::ObjectReply { object: Some(encode(info, value)), warnings: Vec::new() }))
+    Ok(Response::new(api::ObjectReply {
+        object: Some(encode(info, value)),
+        warnings: Vec::new(),
+    }))
 }
 
 fn selected(selector: &str, value: &Value) -> bool {
@@ -153,7 +191,10 @@ fn selected(selector: &str, value: &Value) -> bool {
 impl Resources for Api {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<api::WatchReply, Status>> + Send>>;
 
-    async fn discover(&self, _: Request<api::DiscoverRequest>) -> Result<Response<api::DiscoverReply>, Status> {
+    async fn discover(
+        &self,
+        _: Request<api::DiscoverRequest>,
+    ) -> Result<Response<api::DiscoverReply>, Status> {
         Err(Status::unimplemented("discover"))
     }
 
@@ -171,7 +212,9 @@ impl Resources for Api {
         let info = kind(&request.resource);
         let revision = self.store.lock().unwrap().revision;
         let items = self.list(info.resource);
-        let items = items.iter().filter(|value| selected(&request.field_selector, value));
+        let items = items
+            .iter()
+            .filter(|value| selected(&request.field_selector, value));
         Ok(Response::new(api::ListReply {
             items: items.map(|value| encode(info, value)).collect(),
             resource_version: revision.to_string(),
@@ -179,7 +222,10 @@ impl Resources for Api {
         }))
     }
 
-    async fn watch(&self, request: Request<api::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<api::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
         let (info, api) = (kind(&request.resource), self.clone());
         let mut from: i64 = request.resource_version.parse().unwrap_or(0);
@@ -203,7 +249,10 @@ impl Resources for Api {
         })))
     }
 
-    async fn create(&self, request: Request<api::CreateRequest>) -> Result<Response<api::ObjectReply>, Status> {
+    async fn create(
+        &self,
+        request: Request<api::CreateRequest>,
+    ) -> Result<Response<api::ObjectReply>, Status> {
         let (info, value) = decode(request.into_inner().object);
         let value = {
             let mut store = self.store.lock().unwrap();
@@ -217,7 +266,10 @@ impl Resources for Api {
         reply(info, &value)
     }
 
-    async fn update(&self, request: Request<api::UpdateRequest>) -> Result<Response<api::ObjectReply>, Status> {
+    async fn update(
+        &self,
+        request: Request<api::UpdateRequest>,
+    ) -> Result<Response<api::ObjectReply>, Status> {
         let (info, value) = decode(request.into_inner().object);
         let value = self.store.lock().unwrap().put(info, "MODIFIED", value);
         self.changed.notify_waiters();
@@ -239,7 +291,9 @@ impl Resources for Api {
                 return Err(ApiStatus::conflict(info, &request.name, "uid").into());
             }
             let after = match request.r#type() {
-                api::PatchType::StrategicMerge => patch::strategic_merge(info.message, before, change).unwrap(),
+                api::PatchType::StrategicMerge => {
+                    patch::strategic_merge(info.message, before, change).unwrap()
+                }
                 _ => patch::merge(before, change),
             };
             store.put(info, "MODIFIED", after)
@@ -248,12 +302,19 @@ impl Resources for Api {
         reply(info, &value)
     }
 
-    async fn delete(&self, request: Request<api::DeleteRequest>) -> Result<Response<api::ObjectReply>, Status> {
+    async fn delete(
+        &self,
+        request: Request<api::DeleteRequest>,
+    ) -> Result<Response<api::ObjectReply>, Status> {
         let request = request.into_inner();
         let info = kind(&request.resource);
         let options: DeleteOptions = request.options.unwrap_or_default();
         let key = Key::new(&request.namespace, &request.name);
-        let deleted = self.store.lock().unwrap().delete(info, &key, options.grace_period_seconds);
+        let deleted = self
+            .store
+            .lock()
+            .unwrap()
+            .delete(info, &key, options.grace_period_seconds);
         self.changed.notify_waiters();
         match deleted {
             Some(value) => reply(info, &value),

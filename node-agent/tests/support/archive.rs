@@ -12,13 +12,25 @@ pub fn build(folder: &Path) -> PathBuf {
         fs::create_dir_all(root.join(path)).unwrap();
     }
     fs::create_dir_all(&image).unwrap();
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-    fs::copy(busybox.expect("apt-get install busybox-static"), root.join("bin/busybox")).unwrap();
-    for tool in ["sh", "cat", "echo", "sleep", "ls", "env", "true", "false", "test", "httpd", "wget", "id", "mount"] {
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    fs::copy(
+        busybox.expect("apt-get install busybox-static"),
+        root.join("bin/busybox"),
+    )
+    .unwrap();
+    for tool in [
+        "sh", "cat", "echo", "sleep", "ls", "env", "true", "false", "test", "httpd", "wget", "id", "mount",
+    ] {
         let _ = std::os::unix::fs::symlink("busybox", root.join("bin").join(tool));
     }
     tar(&root, &image.join("layer.tar"));
-    let sum = Command::new("sha256sum").arg(image.join("layer.tar")).output().unwrap().stdout;
+    let sum = Command::new("sha256sum")
+        .arg(image.join("layer.tar"))
+        .output()
+        .unwrap()
+        .stdout;
     let digest = String::from_utf8_lossy(&sum)[..64].to_string();
     let config = format!(
         r#"{{"architecture":"amd64","os":"linux","config":{{"Env":["PATH=/bin"],"Cmd":["sh"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{digest}"]}}}}"#
@@ -32,6 +44,13 @@ pub fn build(folder: &Path) -> PathBuf {
 }
 
 fn tar(folder: &Path, archive: &Path) {
-    let status = Command::new("tar").arg("-C").arg(folder).arg("-cf").arg(archive).arg(".").status().unwrap();
+    let status = Command::new("tar")
+        .arg("-C")
+        .arg(folder)
+        .arg("-cf")
+        .arg(archive)
+        .arg(".")
+        .status()
+        .unwrap();
     assert!(status.success());
 }

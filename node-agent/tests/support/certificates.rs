@@ -15,9 +15,12 @@ pub fn write(folder: &Path, subjects: &[(&str, &str, &str)]) {
     let issuer = Issuer::new(params, key);
     for (file, name, organization) in subjects {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["localhost".to_string(), "127.0.0.1".to_string()]).unwrap();
+        let mut params =
+            CertificateParams::new(vec!["localhost".to_string(), "127.0.0.1".to_string()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, *name);
-        params.distinguished_name.push(DnType::OrganizationName, *organization);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, *organization);
         let certificate = params.signed_by(&key, &issuer).unwrap();
         fs::write(folder.join(format!("{file}.crt")), certificate.pem()).unwrap();
         fs::write(folder.join(format!("{file}.key")), key.serialize_pem()).unwrap();

@@ -17,12 +17,22 @@ pub struct Machine {
 
 /// Runs a test in namespaces of its own. They are the thread's, and those of the threads that it starts.
 pub fn in_private_namespaces<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    // GANTRY_TEST_LOG=info shows what the agent logs. Only the first test of a process can begin it.
+    let arguments = gantry_telemetry::Args {
+        log_level: std::env::var("GANTRY_TEST_LOG").unwrap_or_else(|_| "off".into()),
+        ..gantry_telemetry::Args::default()
+    };
+    let _telemetry = gantry_telemetry::init("node-agent-test", &arguments);
     let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("these tests need root");
         let none: Option<&str> = None;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
         run("ip", &["link", "set", "lo", "up"]);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(4)
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(test());
     });
     if let Err(panic) = thread.join() {
@@ -38,24 +48,44 @@ pub fn run(program: &str, arguments: &[&str]) {
 
 impl Machine {
     pub fn start(name: &str) -> Machine {
-        for (program, package) in
-            [("containerd", "containerd"), ("runc", "runc"), ("nft", "nftables"), ("busybox", "busybox-static")]
-        {
-            let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap();
-            assert!(found.status.success(), "{program} is missing: apt-get install {package}");
+        for (program, package) in [
+            ("containerd", "containerd"),
+            ("runc", "runc"),
+            ("nft", "nftables"),
+            ("busybox", "busybox-static"),
+        ] {
+            let found = Command::new("sh")
+                .args(["-c", &format!("command -v {program}")])
+                .output()
+                .unwrap();
+            assert!(
+                found.status.success(),
+                "{program} is missing: apt-get install {package}"
+            );
         }
-        assert!(Path::new("/usr/lib/cni/bridge").exists(), "apt-get install containernetworking-plugins");
+        assert!(
+            Path::new("/usr/lib/cni/bridge").exists(),
+            "apt-get install containernetworking-plugins"
+        );
         let root = std::env::temp_dir().join(format!("gantry-node-agent-{name}-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
         let path = |name: &str| root.join(name).to_string_lossy().into_owned();
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
         let config = Command::new(scripts.join("containerd-config.sh"))
-            .args([path("containerd"), path("state"), path("containerd.sock"), path("net.d")])
+            .args([
+                path("containerd"),
+                path("state"),
+                path("containerd.sock"),
+                path("net.d"),
+            ])
             .output()
             .unwrap();
         assert!(config.status.success(), "{config:?}");
         fs::write(root.join("config.toml"), config.stdout).unwrap();
-        run(&scripts.join("build-pause.sh").to_string_lossy(), &[&path("pause.tar")]);
+        run(
+            &scripts.join("build-pause.sh").to_string_lossy(),
+            &[&path("pause.tar")],
+        );
         let log = fs::File::create(root.join("containerd.log")).unwrap();
         let containerd = Command::new("containerd")
             .args(["--config", &path("config.toml")])
@@ -83,7 +113,10 @@ impl Machine {
     /// Shims and containers that this machine's containerd has left.
     pub fn leftovers(&self) -> Vec<i32> {
         let own = self.root.to_string_lossy().into_owned();
-        let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+        let pids = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|e| e.file_name().to_str()?.parse().ok());
         pids.filter(|pid| *pid != self.containerd.id() as i32)
             .filter(|pid| {
                 let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -99,7 +132,8 @@ impl Drop for Machine {
         use nix::sys::signal::{Signal, kill};
         use nix::unistd::Pid;
         for shim in self.leftovers() {
-            let children = fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap_or_default();
+            let children =
+                fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap_or_default();
             for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
                 let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
             }
@@ -109,7 +143,10 @@ impl Drop for Machine {
         let _ = self.containerd.wait();
         // Mounts go with the mount namespace; what they hid goes here.
         let _ = Command::new("sh")
-            .args(["-c", "grep -F \"$0/\" /proc/self/mountinfo | cut -d' ' -f5 | sort -r | xargs -r umount -l"])
+            .args([
+                "-c",
+                "grep -F \"$0/\" /proc/self/mountinfo | cut -d' ' -f5 | sort -r | xargs -r umount -l",
+            ])
             .arg(&self.root)
             .status();
         if !std::thread::panicking() {
