@@ -39,7 +39,7 @@ keep() {
 stop() {
     kill "$agent_id" "$proxy_id"
     wait "$agent_id" "$proxy_id"
-    gantry-node-agent "${agent[@]}" cleanup
+    gantry-node-agent cleanup "${agent[@]}"
     kill "$containerd_id"
     wait "$containerd_id"
     exit 0
