@@ -2,6 +2,7 @@
 
 pub mod reference;
 pub mod policy;
+pub mod credentials;
 pub mod tar;
 pub mod archive;
 pub mod content;

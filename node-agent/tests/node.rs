@@ -52,7 +52,7 @@ fn the_runtime_shell_imports_runs_execs_and_recovers() {
         pod.metadata_mut().uid = "uid-1".into();
         let facts = NodeFacts {
             node_name: NODE.into(),
-            cgroup_parent: format!("/gantry-test-shell-{}", std::process::id()),
+            cgroup_parent: format!("/{}", machine.cgroup_root),
             log_directory: machine.root.join("logs").to_string_lossy().into_owned(),
             ..NodeFacts::default()
         };
@@ -150,10 +150,7 @@ impl Cluster {
             ("--tls-cert", path("node.crt")),
             ("--tls-key", path("node.key")),
             ("--ca", path("ca.crt")),
-            (
-                "--cgroup-root",
-                format!("gantry-test-{name}-{}", std::process::id()),
-            ),
+            ("--cgroup-root", machine.cgroup_root.clone()),
         ];
         let arguments = arguments
             .into_iter()
@@ -316,8 +313,16 @@ fn a_pod_lives_from_binding_to_deletion_and_survives_the_agents_restart() {
             (&first["restartCount"], &first["started"]),
             (&json!(0), &json!(true))
         );
-        let text = cluster.logs(logs_of("web", "web")).await.unwrap();
-        assert_eq!(text, format!("blue blue s3cret made {ip}\n"));
+        // It is ready before it has written anything.
+        let expected = format!("blue blue s3cret made {ip}\n");
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let text = cluster.logs(logs_of("web", "web")).await.unwrap();
+            if text == expected {
+                break;
+            }
+            assert!(text.is_empty() && std::time::Instant::now() < deadline, "{text}");
+        }
         for (reason, part) in [
             ("Pulled", "already present"),
             ("Created", "created"),

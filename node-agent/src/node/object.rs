@@ -130,11 +130,8 @@ fn conditions(facts: &Facts, before: &NodeStatus) -> Vec<NodeCondition> {
         NodeCondition {
             r#type: name.into(),
             status: status.into(),
-            last_heartbeat_time: Some(now.clone()),
-            last_transition_time: Some(
-                old.and_then(|c| c.last_transition_time.clone())
-                    .unwrap_or(now.clone()),
-            ),
+            last_heartbeat_time: Some(now),
+            last_transition_time: Some(old.and_then(|c| c.last_transition_time).unwrap_or(now)),
             reason: reason.into(),
             message: message.into(),
         }

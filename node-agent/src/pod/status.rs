@@ -69,7 +69,7 @@ pub fn status(facts: &Facts) -> PodStatus {
         }],
         pod_ip: ips.first().cloned().unwrap_or_default(),
         pod_ips: ips.into_iter().map(|ip| PodIp { ip }).collect(),
-        start_time: Some(before.start_time.clone().unwrap_or_else(|| facts.time())),
+        start_time: Some(before.start_time.unwrap_or_else(|| facts.time())),
         init_container_statuses,
         container_statuses,
         qos_class: match before.qos_class.as_str() {

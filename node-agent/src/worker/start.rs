@@ -3,6 +3,7 @@
 use super::jobs::Done;
 use super::{Shared, Worker, hooks};
 use crate::clock::now;
+use crate::image::credentials::credentials;
 use crate::image::policy::{Need, need};
 use crate::pod::environment::environment;
 use crate::pod::identity::{find_container, grace_seconds};
@@ -166,7 +167,7 @@ impl Start {
         let pulled = async {
             self.shared
                 .runtime
-                .pull(name, None, self.sandbox_config())
+                .pull(name, self.credentials().await, self.sandbox_config())
                 .await?;
             let image = self.shared.runtime.image(name).await?;
             image
@@ -196,6 +197,26 @@ impl Start {
                 Err(self.failed("ErrImagePull", error.to_string()))
             }
         }
+    }
+
+    /// From the pod's imagePullSecrets. One that cannot be read is told, and the pull goes on without it.
+    async fn credentials(&self) -> Option<cri::AuthConfig> {
+        let mut secrets = Vec::new();
+        for reference in &self.pod.spec().image_pull_secrets {
+            let namespace = &self.pod.metadata().namespace;
+            match self.shared.references.secret(namespace, &reference.name).await {
+                Ok(Some(secret)) => secrets.push(secret),
+                Ok(None) | Err(_) => {
+                    let message = format!(
+                        "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                        reference.name
+                    );
+                    self.shared
+                        .tell_pod(&self.pod, Warning, "FailedToRetrieveImagePullSecret", message);
+                }
+            }
+        }
+        credentials(&self.container.image, secrets.iter().map(Arc::as_ref))
     }
 
     async fn config(&self, image: &cri::Image) -> Result<cri::ContainerConfig, StartFailure> {

@@ -12,6 +12,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 
 pub struct Machine {
     pub root: PathBuf,
+    /// Of the pods; no other test has it.
+    pub cgroup_root: String,
     containerd: Child,
 }
 
@@ -93,7 +95,12 @@ impl Machine {
             .stderr(log)
             .spawn()
             .unwrap();
-        let machine = Machine { root, containerd };
+        let cgroup_root = format!("gantry-test-{name}-{}", std::process::id());
+        let machine = Machine {
+            root,
+            cgroup_root,
+            containerd,
+        };
         let deadline = Instant::now() + START_LIMIT;
         while std::os::unix::net::UnixStream::connect(machine.socket()).is_err() {
             assert!(Instant::now() < deadline, "{}", machine.containerd_log());
@@ -141,6 +148,7 @@ impl Drop for Machine {
         }
         let _ = self.containerd.kill();
         let _ = self.containerd.wait();
+        gantry_node_agent::runtime::cgroup::Hierarchies::detect().remove(&format!("/{}", self.cgroup_root));
         // Mounts go with the mount namespace; what they hid goes here.
         let _ = Command::new("sh")
             .args([

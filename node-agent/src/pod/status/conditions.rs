@@ -67,7 +67,7 @@ fn condition(facts: &Facts, name: &str, say: Say) -> PodCondition {
         .conditions
         .iter()
         .find(|c| c.r#type == name && c.status == status);
-    let since = before.and_then(|condition| condition.last_transition_time.clone());
+    let since = before.and_then(|condition| condition.last_transition_time);
     PodCondition {
         r#type: name.into(),
         observed_generation: facts.pod.metadata().generation,
