@@ -142,6 +142,8 @@ fn the_phase_and_states_follow_the_containers() {
         "Running c=running(1)+",
     );
     for (policy, code, expected) in [
+        ("", 0, "Running c=Completed:0(0)-"),
+        ("Always", 0, "Running c=Completed:0(0)-"),
         ("Never", 0, "Succeeded c=Completed:0(0)-"),
         ("Never", 1, "Failed c=Error:1(0)-"),
         ("OnFailure", 0, "Succeeded c=Completed:0(0)-"),

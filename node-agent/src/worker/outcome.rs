@@ -50,6 +50,14 @@ impl Worker {
                     memory.pulls.advance(now, now);
                     failure.retry_at = now + memory.pulls.delay();
                 }
+                // Such a container has run and ended: its restarts have their own back-off.
+                if let Some(failure) = memory
+                    .start_failure
+                    .as_mut()
+                    .filter(|f| f.reason == "RunContainerError")
+                {
+                    failure.retry_at = failure.failed_at;
+                }
                 if let Some(failure) = &memory.start_failure {
                     tracing::warn!(pod = %self.key, container, reason = failure.reason, why = failure.message, "not started");
                 }

@@ -50,7 +50,9 @@ fn computed(facts: &Facts, inits: &[ContainerStatus], apps: &[ContainerStatus]) 
     match (counts.running, counts.stopped, policy) {
         (1.., _, _) => "Running",
         (0, 0, _) => "Pending",
-        (0, stopped, _) if stopped == counts.succeeded && policy != "Always" => "Succeeded",
+        (0, stopped, _) if stopped == counts.succeeded && matches!(policy, "Never" | "OnFailure") => {
+            "Succeeded"
+        }
         (0, _, "Never") => "Failed",
         _ => "Running",
     }
