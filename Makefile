@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh Debian machine that has cargo and root: make up, make test.
 
-.PHONY: up down build images install test lint bench
+.PHONY: up down build images compose-images install test lint bench
 
 up: install build images
 	scripts/up.sh
@@ -16,6 +16,10 @@ build:
 
 images:
 	scripts/build-images.sh
+
+# The images of docker-compose.yml where no registry can be reached: docs/compose.md.
+compose-images: build
+	scripts/images.sh
 
 # Everything: lints, unit and golden tests, the store suite on a real etcd, whole clusters on real containerd.
 test:

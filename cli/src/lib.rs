@@ -84,7 +84,7 @@ fn telemetry(options: &Options) -> anyhow::Result<Telemetry> {
         otlp_endpoint: options.otlp_endpoint.clone(),
         ..Args::default()
     };
-    gantry_telemetry::init("gantry", &arguments)
+    gantry_telemetry::init("gantry-cli", &arguments)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ fn no_request_fails_while_every_pod_is_replaced() {
     );
     let pod_network = eventually("the idle pod runs", Duration::from_secs(60), || pod_network(&cluster, "idle"));
 
-    let pause = Duration::from_millis(4);
+    let pause = Duration::from_millis(2);
     let loads: Vec<(&str, Load)> = vec![
         ("a node, keep-alive", Load::start(cluster.node_network(1), address, Connections::KeepAlive, pause)),
         ("a node, new connections", Load::start(cluster.node_network(2), address, Connections::New, pause)),

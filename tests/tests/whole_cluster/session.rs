@@ -69,7 +69,7 @@ fn logs_follow_and_describe_tells(cluster: &Cluster) {
     let log = cluster.must(&["logs", &pod]);
     assert!(log.contains(&format!("{pod} version 1 listens on port 8080")), "{log}");
     let description = cluster.must(&["describe", "pod", &pod]);
-    for expected in ["Successfully assigned default/", "Started container", "Liveness:", "cpu:"] {
+    for expected in ["Successfully assigned default/", "Container started", "Liveness:", "cpu:"] {
         assert!(description.contains(expected), "{expected:?} is not in: {description}");
     }
 }
@@ -98,15 +98,15 @@ fn the_number_of_pods_follows(cluster: &Cluster) {
 }
 
 fn apply_removes_what_left_the_file_and_keeps_what_others_set(cluster: &Cluster) {
-    let with = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, labels: {team: a}}\ndata: {one: '1', two: '2'}\n";
-    let without = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {one: '1'}\n";
+    let with = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, labels: {team: a, tier: b}}\ndata: {one: '1', two: '2'}\n";
+    let without = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, labels: {tier: b}}\ndata: {one: '1'}\n";
     assert_eq!(cluster.apply(with).trim(), "configmap/settings created");
     cluster.must(&["label", "configmap", "settings", "owner=someone"]);
     assert_eq!(cluster.apply(without).trim(), "configmap/settings configured");
     assert_eq!(cluster.apply(without).trim(), "configmap/settings unchanged");
     let found = cluster.json(&["get", "configmap", "settings"]).unwrap_or_default();
     assert_eq!(found["data"], serde_json::json!({"one": "1"}));
-    assert_eq!(found["metadata"]["labels"], serde_json::json!({"owner": "someone"}));
+    assert_eq!(found["metadata"]["labels"], serde_json::json!({"owner": "someone", "tier": "b"}));
 }
 
 fn why_explains_a_pending_pod(cluster: &Cluster) {
