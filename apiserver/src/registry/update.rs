@@ -123,7 +123,8 @@ impl Registry {
             strategy.prepare_for_update(&mut *new, old, target);
         }
         new.metadata_mut().generation = old.metadata().generation;
-        if strategy.generation_changes(&*new, old) {
+        // A status says how things are: it never counts as a new wish, whatever annotations it carries.
+        if target != Target::Status && strategy.generation_changes(&*new, old) {
             new.metadata_mut().generation += 1;
         }
         let causes = strategy.validate_update(&*new, old, target);

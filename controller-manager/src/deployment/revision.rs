@@ -131,7 +131,8 @@ pub fn own_revision(deployment: &Deployment, new: &ReplicaSet) -> Option<Action>
     }
     Some(Action::Patch {
         target: Target::of(deployment),
-        subresource: None,
+        // As Kubernetes does it: bookkeeping must not look like a new wish (metadata.generation).
+        subresource: Some("status"),
         patch: json!({"metadata": {"uid": deployment.metadata().uid, "annotations": {REVISION: revision}}}),
         says: None,
     })
