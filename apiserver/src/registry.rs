@@ -29,6 +29,7 @@ mod patch;
 mod delete;
 mod binding;
 mod event_leases;
+mod unsupported_events;
 mod system;
 
 pub use create::Creation;

@@ -41,7 +41,9 @@ pub async fn print(cluster: &Cluster, seconds: u64, pairs: usize) -> anyhow::Res
 
 async fn through_apiserver(cluster: &Cluster, half: Duration, number: Arc<AtomicU64>) -> anyhow::Result<f64> {
     let config = Config::load(&cluster.kubeconfig())?;
-    let clients = (0..CONNECTIONS).map(|_| Client::new(config.clone())).collect::<Result<Vec<_>, _>>()?;
+    let clients = (0..CONNECTIONS)
+        .map(|_| Client::new(config.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
     rate(half, |worker| {
         let (client, number) = (clients[worker % CONNECTIONS].clone(), number.clone());
         async move {
@@ -51,7 +53,13 @@ async fn through_apiserver(cluster: &Cluster, half: Duration, number: Arc<Atomic
                 ..ObjectMeta::default()
             };
             let data = [("data".to_string(), "x".repeat(BYTES))].into();
-            client.create(&ConfigMap { metadata: Some(metadata), data, ..ConfigMap::default() }).await?;
+            client
+                .create(&ConfigMap {
+                    metadata: Some(metadata),
+                    data,
+                    ..ConfigMap::default()
+                })
+                .await?;
             Ok(())
         }
     })

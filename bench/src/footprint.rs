@@ -14,15 +14,26 @@ const BINARIES: &[&str] = &[
 pub fn print(cluster: &Cluster) {
     println!("memory at rest (resident, MB)");
     let node = cluster.nodes.first();
-    let mut processes = vec![&cluster.etcd, &cluster.apiserver, &cluster.scheduler, &cluster.controller_manager];
-    processes.extend(node.into_iter().flat_map(|node| [&node.agent, &node.proxy, &node.containerd]));
+    let mut processes = vec![
+        &cluster.etcd,
+        &cluster.apiserver,
+        &cluster.scheduler,
+        &cluster.controller_manager,
+    ];
+    processes.extend(
+        node.into_iter()
+            .flat_map(|node| [&node.agent, &node.proxy, &node.containerd]),
+    );
     for process in processes {
         let resident = process.id().map_or(0.0, resident_megabytes);
         println!("  {:32} {resident:7.1}", process.name());
     }
     println!("binaries (MB)");
     for name in BINARIES {
-        let size = binary(name).ok().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
+        let size = binary(name)
+            .ok()
+            .and_then(|path| std::fs::metadata(path).ok())
+            .map_or(0, |file| file.len());
         println!("  {name:32} {:7.1}", size as f64 / 1e6);
     }
 }

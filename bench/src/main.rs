@@ -28,5 +28,9 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     gantry_bench::footprint::print(&cluster);
     gantry_bench::pods::print(&cluster, arguments.pods, arguments.at_once)?;
-    runtime.block_on(gantry_bench::creates::print(&cluster, arguments.seconds, arguments.pairs))
+    runtime.block_on(gantry_bench::creates::print(
+        &cluster,
+        arguments.seconds,
+        arguments.pairs,
+    ))
 }

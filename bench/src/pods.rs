@@ -16,12 +16,16 @@ pub fn print(cluster: &Cluster, one_by_one: usize, at_once: usize) -> anyhow::Re
         let name = format!("one-{number}");
         let start = Instant::now();
         runtime.block_on(create(&client, &name))?;
-        runtime.block_on(ready(&client, &[name.clone()]))?;
+        runtime.block_on(ready(&client, std::slice::from_ref(&name)))?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
         cluster.must(&["delete", "pod", &name]);
     }
     println!("create to Ready, one pod at a time, {one_by_one} pods");
-    println!("  p50 {:.0} ms, p90 {:.0} ms", percentile(&times, 0.5), percentile(&times, 0.9));
+    println!(
+        "  p50 {:.0} ms, p90 {:.0} ms",
+        percentile(&times, 0.5),
+        percentile(&times, 0.9)
+    );
 
     let names: Vec<String> = (0..at_once).map(|number| format!("many-{number}")).collect();
     let start = Instant::now();
@@ -29,9 +33,15 @@ pub fn print(cluster: &Cluster, one_by_one: usize, at_once: usize) -> anyhow::Re
         runtime.block_on(create(&client, name))?;
     }
     runtime.block_on(ready(&client, &names))?;
-    println!("create to Ready, {at_once} pods at once\n  {:.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "create to Ready, {at_once} pods at once\n  {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
     let list = cluster.json(&["get", "pods"]).unwrap_or_default();
-    let not_ready = gantry_tests::cluster::items(&list).iter().filter(|pod| condition(pod, "Ready") != "True").count();
+    let not_ready = gantry_tests::cluster::items(&list)
+        .iter()
+        .filter(|pod| condition(pod, "Ready") != "True")
+        .count();
     anyhow::ensure!(not_ready == 0, "{not_ready} pods are not Ready");
     cluster.must(&["delete", "pods", "--all"]);
     Ok(())
@@ -65,7 +75,10 @@ async fn ready(client: &gantry_client::Client, names: &[String]) -> anyhow::Resu
             let done = names.iter().all(|name| {
                 let pod = cache.get(&gantry_proto::Key::new("default", name.as_str()));
                 pod.is_some_and(|pod| {
-                    pod.status().conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True")
+                    pod.status()
+                        .conditions
+                        .iter()
+                        .any(|c| c.r#type == "Ready" && c.status == "True")
                 })
             });
             if done {

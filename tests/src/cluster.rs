@@ -29,7 +29,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { nodes: 1, traces: false, arguments: Vec::new() }
+        Options {
+            nodes: 1,
+            traces: false,
+            arguments: Vec::new(),
+        }
     }
 }
 
@@ -55,6 +59,9 @@ pub struct Node {
     cleanup: Vec<Command>,
 }
 
+/// Starts a process: its name, its program, its network namespace and its arguments.
+type Start<'a> = dyn Fn(&str, PathBuf, &str, Vec<String>) -> anyhow::Result<Process> + 'a;
+
 /// What a command printed, and whether it succeeded.
 #[derive(Debug)]
 pub struct Output {
@@ -73,10 +80,24 @@ impl Cluster {
         let network = Network::new(&prefix, options.nodes)?;
         let plane = network.control_plane();
         network::enter(&network::path(&plane))?;
-        let collector = options.traces.then(|| Collector::start(COLLECTOR.parse()?)).transpose()?;
+        let collector = options
+            .traces
+            .then(|| Collector::start(COLLECTOR.parse()?))
+            .transpose()?;
         let pki = folder.join("pki");
         let server = format!("https://{CONTROL_PLANE}:6443");
-        run(&binary("gantry")?, &["init", "--dir", &text(&pki), "--san", &CONTROL_PLANE.to_string(), "--server", &server])?;
+        run(
+            &binary("gantry")?,
+            &[
+                "init",
+                "--dir",
+                &text(&pki),
+                "--san",
+                &CONTROL_PLANE.to_string(),
+                "--server",
+                &server,
+            ],
+        )?;
 
         // A node's process is named `component/node`: one component, a log for each node.
         let start = |name: &str, program: PathBuf, namespace: &str, mut arguments: Vec<String>| {
@@ -84,15 +105,30 @@ impl Cluster {
             for (_, extra) in options.arguments.iter().filter(|(of, _)| *of == component) {
                 arguments.push(extra.to_string());
             }
-            let mut process = Process::new(&name.replace('/', "-"), &program, arguments, namespace, &folder.join("log"));
+            let mut process = Process::new(
+                &name.replace('/', "-"),
+                &program,
+                arguments,
+                namespace,
+                &folder.join("log"),
+            );
             if options.traces && name.starts_with("gantry-") {
                 process = process.environment("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{COLLECTOR}"));
             }
             process.start().map(|()| process)
         };
-        let etcd = start("etcd", program("etcd", "scripts/install-etcd.sh")?, &plane, etcd_arguments(&pki, &folder))?;
-        let apiserver =
-            start("gantry-apiserver", binary("gantry-apiserver")?, &plane, apiserver_arguments(&pki))?;
+        let etcd = start(
+            "etcd",
+            program("etcd", "scripts/install-etcd.sh")?,
+            &plane,
+            etcd_arguments(&pki, &folder),
+        )?;
+        let apiserver = start(
+            "gantry-apiserver",
+            binary("gantry-apiserver")?,
+            &plane,
+            apiserver_arguments(&pki),
+        )?;
         let scheduler = start(
             "gantry-scheduler",
             binary("gantry-scheduler")?,
@@ -106,7 +142,10 @@ impl Cluster {
             component_arguments(
                 &pki,
                 "controller-manager",
-                &[("--listen", "127.0.0.1:10257"), ("--cluster-cidr", "10.244.0.0/16")],
+                &[
+                    ("--listen", "127.0.0.1:10257"),
+                    ("--cluster-cidr", "10.244.0.0/16"),
+                ],
             ),
         )?;
         let mut cluster = Cluster {
@@ -127,24 +166,34 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn start_node(
-        &self,
-        number: usize,
-        start: &dyn Fn(&str, PathBuf, &str, Vec<String>) -> anyhow::Result<Process>,
-    ) -> anyhow::Result<Node> {
+    fn start_node(&self, number: usize, start: &Start<'_>) -> anyhow::Result<Node> {
         let name = format!("n{number}");
         let namespace = self.network.node(number);
         let address = IpAddr::from(network::address(number));
         let (pki, home) = (self.folder.join("pki"), self.folder.join(&name));
         run(
             &binary("gantry")?,
-            &["init", "node", &name, "--dir", &text(&pki), "--address", &address.to_string()],
+            &[
+                "init",
+                "node",
+                &name,
+                "--dir",
+                &text(&pki),
+                "--address",
+                &address.to_string(),
+            ],
         )?;
         fs::create_dir_all(&home)?;
         let socket = home.join("containerd.sock");
         let config = home.join("containerd.toml");
         let script = root().join("scripts/containerd-config.sh");
-        let places = [home.join("root"), home.join("state"), socket.clone(), home.join("cni/net.d")].map(|p| text(&p));
+        let places = [
+            home.join("root"),
+            home.join("state"),
+            socket.clone(),
+            home.join("cni/net.d"),
+        ]
+        .map(|p| text(&p));
         let written = run(&script, &[&places[0], &places[1], &places[2], &places[3]])?;
         fs::write(&config, written)?;
         let containerd = program("containerd", "scripts/install.sh")?;
@@ -176,11 +225,15 @@ impl Cluster {
             format!("--ca={}", text(&pki.join("ca.crt"))),
         ];
         let mut cleanup = Vec::new();
-        for (program, arguments) in
-            [("gantry-proxy", &proxy_arguments), ("gantry-node-agent", &agent_arguments)]
-        {
+        for (program, arguments) in [
+            ("gantry-proxy", &proxy_arguments),
+            ("gantry-node-agent", &agent_arguments),
+        ] {
             let mut command = Command::new("nsenter");
-            command.arg(format!("--net={}", network::path(&namespace))).arg("--").arg(binary(program)?);
+            command
+                .arg(format!("--net={}", network::path(&namespace)))
+                .arg("--")
+                .arg(binary(program)?);
             command.arg("cleanup").args(arguments);
             cleanup.push(command);
         }
@@ -191,7 +244,12 @@ impl Cluster {
                 &namespace,
                 agent_arguments,
             )?,
-            proxy: start(&format!("gantry-proxy/{name}"), binary("gantry-proxy")?, &namespace, proxy_arguments)?,
+            proxy: start(
+                &format!("gantry-proxy/{name}"),
+                binary("gantry-proxy")?,
+                &namespace,
+                proxy_arguments,
+            )?,
             containerd,
             name,
             address,
@@ -203,8 +261,13 @@ impl Cluster {
         let wanted = self.nodes.len();
         eventually("all nodes are Ready", START_LIMIT, || {
             let nodes = self.json(&["get", "nodes"])?;
-            let ready = items(&nodes).iter().filter(|node| condition(node, "Ready") == "True").count();
-            (ready == wanted).then_some(()).ok_or(format!("{ready} of {wanted} are Ready"))
+            let ready = items(&nodes)
+                .iter()
+                .filter(|node| condition(node, "Ready") == "True")
+                .count();
+            (ready == wanted)
+                .then_some(())
+                .ok_or(format!("{ready} of {wanted} are Ready"))
         });
     }
 
@@ -218,7 +281,9 @@ impl Cluster {
             Ok(path) => Command::new(path),
             Err(error) => panic!("{error:#}"),
         };
-        command.env("GANTRY_CONFIG", self.folder.join("pki/admin/kubeconfig")).args(arguments);
+        command
+            .env("GANTRY_CONFIG", self.folder.join("pki/admin/kubeconfig"))
+            .args(arguments);
         if self.collector.is_some() {
             command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{COLLECTOR}"));
         }
@@ -237,7 +302,13 @@ impl Cluster {
     #[track_caller]
     pub fn must(&self, arguments: &[&str]) -> String {
         let output = self.gantry(arguments);
-        assert!(output.ok, "gantry {}: {}{}", arguments.join(" "), output.stdout, output.stderr);
+        assert!(
+            output.ok,
+            "gantry {}: {}{}",
+            arguments.join(" "),
+            output.stdout,
+            output.stderr
+        );
         output.stdout
     }
 
@@ -254,14 +325,20 @@ impl Cluster {
     #[track_caller]
     pub fn import(&self, archive: &str) {
         let path = root().join("target/images").join(archive);
-        assert!(path.exists(), "{} is missing: run scripts/build-images.sh", path.display());
+        assert!(
+            path.exists(),
+            "{} is missing: run scripts/build-images.sh",
+            path.display()
+        );
         self.must(&["image", "import", &text(&path)]);
     }
 
     /// Applies a manifest given as text.
     #[track_caller]
     pub fn apply(&self, manifest: &str) -> String {
-        let path = self.folder.join(format!("manifest-{:x}.yaml", rand::random::<u64>()));
+        let path = self
+            .folder
+            .join(format!("manifest-{:x}.yaml", rand::random::<u64>()));
         if let Err(error) = fs::write(&path, manifest) {
             panic!("writing {}: {error}", path.display());
         }
@@ -270,14 +347,17 @@ impl Cluster {
 
     /// Pods that a label selector names, as JSON.
     pub fn pods(&self, selector: &str) -> Result<Vec<Value>, String> {
-        self.json(&["get", "pods", "-l", selector]).map(|list| items(&list))
+        self.json(&["get", "pods", "-l", selector])
+            .map(|list| items(&list))
     }
 
     /// The address of a Service.
     #[track_caller]
     pub fn cluster_ip(&self, service: &str, port: u16) -> SocketAddr {
         let found = self.json(&["get", "service", service]).unwrap_or_default();
-        let address = found["spec"]["clusterIP"].as_str().and_then(|ip| ip.parse::<IpAddr>().ok());
+        let address = found["spec"]["clusterIP"]
+            .as_str()
+            .and_then(|ip| ip.parse::<IpAddr>().ok());
         match address {
             Some(address) => SocketAddr::new(address, port),
             None => panic!("service {service} has no cluster IP: {found}"),
@@ -294,7 +374,9 @@ impl Cluster {
 
     /// Where a node's containerd keeps the network namespaces of pods.
     pub fn pod_networks(&self, number: usize) -> PathBuf {
-        self.folder.join(format!("n{number}")).join("state/io.containerd.grpc.v1.cri/netns")
+        self.folder
+            .join(format!("n{number}"))
+            .join("state/io.containerd.grpc.v1.cri/netns")
     }
 
     /// A node's network namespace.
@@ -303,7 +385,12 @@ impl Cluster {
     }
 
     fn processes(&self) -> Vec<&Process> {
-        let mut all = vec![&self.etcd, &self.apiserver, &self.scheduler, &self.controller_manager];
+        let mut all = vec![
+            &self.etcd,
+            &self.apiserver,
+            &self.scheduler,
+            &self.controller_manager,
+        ];
         for node in &self.nodes {
             all.extend([&node.containerd, &node.agent, &node.proxy]);
         }
@@ -315,7 +402,11 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for process in self.processes() {
-                eprintln!("---- the end of {}'s log\n{}", process.name(), process.log_tail(LOG_LINES));
+                eprintln!(
+                    "---- the end of {}'s log\n{}",
+                    process.name(),
+                    process.log_tail(LOG_LINES)
+                );
             }
         }
         for node in &mut self.nodes {
@@ -324,7 +415,11 @@ impl Drop for Cluster {
             for command in &mut node.cleanup {
                 match command.output() {
                     Ok(output) if output.status.success() => {}
-                    Ok(output) => eprintln!("cleanup of {}: {}", node.name, String::from_utf8_lossy(&output.stderr)),
+                    Ok(output) => eprintln!(
+                        "cleanup of {}: {}",
+                        node.name,
+                        String::from_utf8_lossy(&output.stderr)
+                    ),
                     Err(error) => eprintln!("cleanup of {}: {error}", node.name),
                 }
             }
@@ -348,7 +443,10 @@ pub fn items(list: &Value) -> Vec<Value> {
 pub fn condition(object: &Value, name: &str) -> String {
     let conditions = object["status"]["conditions"].as_array();
     let found = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == name));
-    found.and_then(|condition| condition["status"].as_str()).unwrap_or_default().to_string()
+    found
+        .and_then(|condition| condition["status"].as_str())
+        .unwrap_or_default()
+        .to_string()
 }
 
 fn etcd_arguments(pki: &Path, folder: &Path) -> Vec<String> {
@@ -403,22 +501,34 @@ fn component_arguments(pki: &Path, name: &str, more: &[(&str, &str)]) -> Vec<Str
 
 /// The workspace's folder.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default()
 }
 
 /// One of our binaries: built into the folder above the test's own.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let path = test.ancestors().nth(2).map(|folder| folder.join(name)).unwrap_or_default();
+    let path = test
+        .ancestors()
+        .nth(2)
+        .map(|folder| folder.join(name))
+        .unwrap_or_default();
     if !path.exists() {
-        bail!("{} is missing: run cargo build --workspace --bins", path.display());
+        bail!(
+            "{} is missing: run cargo build --workspace --bins",
+            path.display()
+        );
     }
     Ok(path)
 }
 
 fn program(name: &str, install: &str) -> anyhow::Result<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.exists());
+    let found = std::env::split_paths(&folders)
+        .map(|folder| folder.join(name))
+        .find(|path| path.exists());
     found.with_context(|| format!("{name} is not installed: run {install}"))
 }
 
@@ -436,7 +546,12 @@ fn run(program: &Path, arguments: &[&str]) -> anyhow::Result<String> {
         .output()
         .with_context(|| format!("running {}", program.display()))?;
     if !output.status.success() {
-        bail!("{} {}: {}", program.display(), arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "{} {}: {}",
+            program.display(),
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -39,7 +39,12 @@ pub struct Report {
 impl Load {
     /// Requests `/` of `address` again and again, from the network namespace at `namespace_path`, with a
     /// pause between two.
-    pub fn start(namespace_path: String, address: SocketAddr, connections: Connections, pause: Duration) -> Load {
+    pub fn start(
+        namespace_path: String,
+        address: SocketAddr,
+        connections: Connections,
+        pause: Duration,
+    ) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let ended = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -54,7 +59,9 @@ impl Load {
                 match request(&mut connection, address, connections) {
                     Ok(body) => *report.answers.entry(body).or_default() += 1,
                     Err(why) if report.failures.len() < SHOWN_FAILURES => {
-                        report.failures.push(format!("request {}: {why}", report.requests));
+                        report
+                            .failures
+                            .push(format!("request {}: {why}", report.requests));
                     }
                     Err(_) => {}
                 }
@@ -85,9 +92,16 @@ fn request(
         Some(connection) => connection,
         None => connect(address)?,
     };
-    let wish = if connections == Connections::KeepAlive { "keep-alive" } else { "close" };
+    let wish = if connections == Connections::KeepAlive {
+        "keep-alive"
+    } else {
+        "close"
+    };
     let head = format!("GET / HTTP/1.1\r\nHost: web\r\nConnection: {wish}\r\n\r\n");
-    connection.get_mut().write_all(head.as_bytes()).map_err(|error| format!("sending: {error}"))?;
+    connection
+        .get_mut()
+        .write_all(head.as_bytes())
+        .map_err(|error| format!("sending: {error}"))?;
     let (body, keep) = response(&mut connection)?;
     if keep && connections == Connections::KeepAlive {
         *kept = Some(connection);
@@ -96,9 +110,11 @@ fn request(
 }
 
 fn connect(address: SocketAddr) -> Result<BufReader<TcpStream>, String> {
-    let stream =
-        TcpStream::connect_timeout(&address, REQUEST_LIMIT).map_err(|error| format!("connecting: {error}"))?;
-    stream.set_read_timeout(Some(REQUEST_LIMIT)).map_err(|error| error.to_string())?;
+    let stream = TcpStream::connect_timeout(&address, REQUEST_LIMIT)
+        .map_err(|error| format!("connecting: {error}"))?;
+    stream
+        .set_read_timeout(Some(REQUEST_LIMIT))
+        .map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     Ok(BufReader::new(stream))
 }
@@ -126,7 +142,9 @@ fn response(connection: &mut BufReader<TcpStream>) -> Result<(String, bool), Str
         }
     }
     let mut body = vec![0; length];
-    connection.read_exact(&mut body).map_err(|error| format!("receiving: {error}"))?;
+    connection
+        .read_exact(&mut body)
+        .map_err(|error| format!("receiving: {error}"))?;
     if !status.contains(" 200 ") {
         return Err(status);
     }

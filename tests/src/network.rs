@@ -19,23 +19,40 @@ pub struct Network {
 impl Network {
     /// `prefix` keeps the namespaces of clusters apart.
     pub fn new(prefix: &str, nodes: usize) -> anyhow::Result<Network> {
-        let network = Network { prefix: prefix.into(), nodes };
+        let network = Network {
+            prefix: prefix.into(),
+            nodes,
+        };
         let plane = network.control_plane();
         ip(&["netns", "add", &plane])?;
         in_namespace(&plane, &["link", "set", "lo", "up"])?;
         in_namespace(&plane, &["link", "add", "fabric", "type", "bridge"])?;
-        in_namespace(&plane, &["addr", "add", &format!("{CONTROL_PLANE}/24"), "dev", "fabric"])?;
+        in_namespace(
+            &plane,
+            &["addr", "add", &format!("{CONTROL_PLANE}/24"), "dev", "fabric"],
+        )?;
         in_namespace(&plane, &["link", "set", "fabric", "up"])?;
         for number in 1..=nodes {
             let node = network.node(number);
             let port = format!("node{number}");
             ip(&["netns", "add", &node])?;
             in_namespace(&node, &["link", "set", "lo", "up"])?;
-            in_namespace(&plane, &["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &node])?;
+            in_namespace(
+                &plane,
+                &[
+                    "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &node,
+                ],
+            )?;
             in_namespace(&plane, &["link", "set", &port, "master", "fabric", "up"])?;
-            in_namespace(&node, &["addr", "add", &format!("{}/24", address(number)), "dev", "eth0"])?;
+            in_namespace(
+                &node,
+                &["addr", "add", &format!("{}/24", address(number)), "dev", "eth0"],
+            )?;
             in_namespace(&node, &["link", "set", "eth0", "up"])?;
-            in_namespace(&node, &["route", "add", "default", "via", &CONTROL_PLANE.to_string()])?;
+            in_namespace(
+                &node,
+                &["route", "add", "default", "via", &CONTROL_PLANE.to_string()],
+            )?;
         }
         Ok(network)
     }
@@ -52,7 +69,10 @@ impl Network {
     /// Cuts a node off, or joins it again.
     pub fn set_connected(&self, number: usize, connected: bool) -> anyhow::Result<()> {
         let state = if connected { "up" } else { "down" };
-        in_namespace(&self.control_plane(), &["link", "set", &format!("node{number}"), state])
+        in_namespace(
+            &self.control_plane(),
+            &["link", "set", &format!("node{number}"), state],
+        )
     }
 }
 
@@ -93,7 +113,11 @@ fn ip(arguments: &[&str]) -> anyhow::Result<()> {
         .output()
         .context("running ip (install it with scripts/install.sh; tests of whole clusters need root)")?;
     if !output.status.success() {
-        bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "ip {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(())
 }

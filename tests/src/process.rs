@@ -24,7 +24,13 @@ pub struct Process {
 
 impl Process {
     /// A process in a network namespace that writes to `<folder>/<name>.log`.
-    pub fn new(name: &str, program: &Path, arguments: Vec<String>, namespace: &str, folder: &Path) -> Process {
+    pub fn new(
+        name: &str,
+        program: &Path,
+        arguments: Vec<String>,
+        namespace: &str,
+        folder: &Path,
+    ) -> Process {
         Process {
             name: name.into(),
             program: program.into(),
@@ -55,17 +61,23 @@ impl Process {
             .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0);
-        let child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {}", self.program.display()))?;
         self.child = Some(child);
         Ok(())
     }
 
     pub fn id(&self) -> Option<i32> {
-        self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok())
+        self.child
+            .as_ref()
+            .and_then(|child| i32::try_from(child.id()).ok())
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// SIGKILL: as when the machine's memory ran out.

@@ -1,7 +1,11 @@
 //! A collector for tests: receives OTLP as Jaeger would, and keeps the spans.
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +35,9 @@ impl Collector {
     pub fn start(address: SocketAddr) -> anyhow::Result<Collector> {
         let collector = Collector::default();
         let service = TraceServiceServer::new(collector.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         std::thread::spawn(move || {
             let served = runtime.block_on(Server::builder().add_service(service).serve(address));
             if let Err(error) = served {
@@ -46,14 +52,20 @@ impl Collector {
     }
 
     pub fn trace(&self, trace_id: &str) -> Vec<Span> {
-        self.spans().into_iter().filter(|span| span.trace_id == trace_id).collect()
+        self.spans()
+            .into_iter()
+            .filter(|span| span.trace_id == trace_id)
+            .collect()
     }
 }
 
 /// Spans of one trace whose parents are not in it.
 pub fn orphans(trace: &[Span]) -> Vec<&Span> {
     let ids: HashSet<&str> = trace.iter().map(|span| span.span_id.as_str()).collect();
-    trace.iter().filter(|span| !span.parent_id.is_empty() && !ids.contains(span.parent_id.as_str())).collect()
+    trace
+        .iter()
+        .filter(|span| !span.parent_id.is_empty() && !ids.contains(span.parent_id.as_str()))
+        .collect()
 }
 
 /// The names of a span's ancestors, nearest first.
@@ -79,8 +91,13 @@ impl TraceService for Collector {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let mut spans = Vec::new();
         for resource in request.into_inner().resource_spans {
-            let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
-            let service = attributes.iter().find(|attribute| attribute.key == "service.name");
+            let attributes = resource
+                .resource
+                .map(|resource| resource.attributes)
+                .unwrap_or_default();
+            let service = attributes
+                .iter()
+                .find(|attribute| attribute.key == "service.name");
             let service = service.and_then(|attribute| attribute.value.clone()?.value);
             let service = match service {
                 Some(opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue(name)) => name,
@@ -98,7 +115,10 @@ impl TraceService for Collector {
                 });
             }
         }
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(spans);
+        self.spans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(spans);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }

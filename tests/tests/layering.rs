@@ -12,7 +12,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gantry-store", &[]),
     ("gantry-telemetry", &[]),
     ("gantry-client", &["gantry-proto"]),
-    ("gantry-apiserver", &["gantry-store", "gantry-proto", "gantry-telemetry"]),
+    (
+        "gantry-apiserver",
+        &["gantry-store", "gantry-proto", "gantry-telemetry"],
+    ),
     ("gantry-scheduler", COMPONENT),
     ("gantry-controller-manager", COMPONENT),
     ("gantry-node-agent", COMPONENT),
@@ -31,7 +34,9 @@ fn crates_depend_only_on_what_the_design_allows() {
         .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
         .current_dir(root())
         .output();
-    let Ok(output) = output else { panic!("cargo metadata did not run") };
+    let Ok(output) = output else {
+        panic!("cargo metadata did not run")
+    };
     let metadata: Value = match serde_json::from_slice(&output.stdout) {
         Ok(metadata) => metadata,
         Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)),
@@ -44,7 +49,9 @@ fn crates_depend_only_on_what_the_design_allows() {
         if FREE.contains(&name) {
             continue;
         }
-        let Some(allowed) = allowed.get(name) else { panic!("{name} has no row in ALLOWED") };
+        let Some(allowed) = allowed.get(name) else {
+            panic!("{name} has no row in ALLOWED")
+        };
         let dependencies = package["dependencies"].as_array().cloned().unwrap_or_default();
         let ours: BTreeSet<&str> = dependencies
             .iter()
@@ -53,7 +60,10 @@ fn crates_depend_only_on_what_the_design_allows() {
             .filter(|dependency| dependency.starts_with("gantry-"))
             .collect();
         for dependency in ours {
-            assert!(allowed.contains(&dependency), "{name} must not depend on {dependency}");
+            assert!(
+                allowed.contains(&dependency),
+                "{name} must not depend on {dependency}"
+            );
         }
     }
 }
@@ -64,11 +74,20 @@ fn every_source_file_is_part_of_a_crate() {
     for folder in source_folders() {
         let mut files = Vec::new();
         collect(&folder, &mut files);
-        let text: String = files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+        let text: String = files
+            .iter()
+            .filter_map(|file| std::fs::read_to_string(file).ok())
+            .collect();
         for file in files {
-            let name = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            let is_root = ["lib", "main"].contains(&name) || file.parent().is_some_and(|p| p.ends_with("bin"));
-            let declared = [format!("mod {name};"), format!("mod {name} {{")].iter().any(|form| text.contains(form));
+            let name = file
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .unwrap_or_default();
+            let is_root =
+                ["lib", "main"].contains(&name) || file.parent().is_some_and(|p| p.ends_with("bin"));
+            let declared = [format!("mod {name};"), format!("mod {name} {{")]
+                .iter()
+                .any(|form| text.contains(form));
             let declared = declared || (name == "mod" && is_declared_folder(&file, &text));
             if !is_root && !declared {
                 stray.push(file);
@@ -79,14 +98,21 @@ fn every_source_file_is_part_of_a_crate() {
 }
 
 fn is_declared_folder(file: &Path, text: &str) -> bool {
-    let folder = file.parent().and_then(|p| p.file_name()).and_then(|name| name.to_str()).unwrap_or_default();
+    let folder = file
+        .parent()
+        .and_then(|p| p.file_name())
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     text.contains(&format!("mod {folder};"))
 }
 
 /// Each crate's `src`.
 fn source_folders() -> Vec<PathBuf> {
     let folders = std::fs::read_dir(root()).into_iter().flatten().flatten();
-    folders.map(|entry| entry.path().join("src")).filter(|path| path.join("lib.rs").exists()).collect()
+    folders
+        .map(|entry| entry.path().join("src"))
+        .filter(|path| path.join("lib.rs").exists())
+        .collect()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -8,6 +8,9 @@ use super::{resources, volume};
 use gantry_proto::coordination::v1::LeaseSpec;
 use gantry_proto::core::v1::{Container, PodSpec, Probe, ServiceSpec, Volume};
 
+/// What every such warning says.
+pub const NOT_ACTED_ON: &str = "accepted and stored, but not acted on yet";
+
 /// A field that is not acted on, and when it asks for something.
 pub struct Field<T> {
     /// Its JSON path, from the message that it belongs to.
@@ -260,7 +263,7 @@ fn warn(path: &Path, note: &str, warnings: &mut Vec<String>) {
     } else {
         format!(" ({note})")
     };
-    warnings.push(format!("{path}: accepted and stored, but not acted on yet{note}"));
+    warnings.push(format!("{path}: {NOT_ACTED_ON}{note}"));
 }
 
 fn volume_source(volume: &Volume, path: &Path, warnings: &mut Vec<String>) {

@@ -55,6 +55,9 @@ impl Registry {
             (false, true) => self.insert_under_new_names(cache, &mut *object).await,
         }?;
         written.warnings = strategy.warnings(&*object, None);
+        if !dry_run {
+            self.tell_unsupported(&*object, &written.warnings, now).await;
+        }
         Ok(written)
     }
 
@@ -84,7 +87,7 @@ impl Registry {
     }
 
     /// Writes the object with what it takes from the cluster's addresses and ports, all or nothing.
-    async fn insert(&self, cache: &Cache, object: &mut dyn Object) -> Result<Written, Status> {
+    pub(super) async fn insert(&self, cache: &Cache, object: &mut dyn Object) -> Result<Written, Status> {
         let info = cache.kind();
         let key = Key::new(&object.metadata().namespace, &object.metadata().name);
         let store_key = info.storage_key(&key);

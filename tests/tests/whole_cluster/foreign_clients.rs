@@ -20,8 +20,15 @@ fn clients_without_our_schema_create_read_and_watch() {
 
 fn grpcurl_works(cluster: &Cluster) {
     let services = grpcurl(cluster, &["list"]);
-    for service in ["gantry.api.v1.Resources", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"] {
-        assert!(services.lines().any(|line| line == service), "{service} is not in {services}");
+    for service in [
+        "gantry.api.v1.Resources",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+    ] {
+        assert!(
+            services.lines().any(|line| line == service),
+            "{service} is not in {services}"
+        );
     }
     let described = grpcurl(cluster, &["describe", "gantry.api.v1.CreateRequest"]);
     assert!(described.contains("message CreateRequest"), "{described}");
@@ -40,27 +47,43 @@ fn grpcurl_works(cluster: &Cluster) {
         },
     });
     let create = json!({"object": {"json": deployment}}).to_string();
-    let created = parse(&grpcurl(cluster, &["call", &create, "gantry.api.v1.Resources/Create"]));
+    let created = parse(&grpcurl(
+        cluster,
+        &["call", &create, "gantry.api.v1.Resources/Create"],
+    ));
     assert_eq!(created["object"]["json"]["kind"], "Deployment", "{created}");
-    let get = r#"{"resource": "deployments.apps", "namespace": "default", "name": "curled", "view": "VIEW_JSON"}"#;
+    let get =
+        r#"{"resource": "deployments.apps", "namespace": "default", "name": "curled", "view": "VIEW_JSON"}"#;
     let found = parse(&grpcurl(cluster, &["call", get, "gantry.api.v1.Resources/Get"]));
     let object = &found["object"]["json"];
-    assert_eq!(object["spec"]["strategy"]["rollingUpdate"]["maxSurge"], "25%", "{object}");
+    assert_eq!(
+        object["spec"]["strategy"]["rollingUpdate"]["maxSurge"], "25%",
+        "{object}"
+    );
     assert_eq!(object["metadata"]["generation"], 1, "{object}");
 
     eventually("the controller's work is seen through grpcurl", SLOW, || {
         let found = parse(&grpcurl(cluster, &["call", get, "gantry.api.v1.Resources/Get"]));
         let observed = &found["object"]["json"]["status"]["observedGeneration"];
-        (*observed == 1).then_some(()).ok_or(format!("observedGeneration is {observed}"))
+        (*observed == 1)
+            .then_some(())
+            .ok_or(format!("observedGeneration is {observed}"))
     });
     let watch = r#"{"resource": "deployments.apps", "view": "VIEW_JSON", "timeoutSeconds": "1"}"#;
     let events = grpcurl(cluster, &["call", watch, "gantry.api.v1.Resources/Watch"]);
-    assert!(events.contains("\"ADDED\"") && events.contains("\"curled\""), "{events}");
+    assert!(
+        events.contains("\"ADDED\"") && events.contains("\"curled\""),
+        "{events}"
+    );
 }
 
 fn python_works(cluster: &Cluster) {
     let python = root().join("target/foreign/venv/bin/python");
-    assert!(python.exists(), "{} is missing: run scripts/foreign-clients.sh", python.display());
+    assert!(
+        python.exists(),
+        "{} is missing: run scripts/foreign-clients.sh",
+        python.display()
+    );
     let output = Command::new(python)
         .arg(root().join("tests/foreign/python/session.py"))
         .args([ADDRESS.as_ref(), cluster.folder().join("pki").as_os_str()])
@@ -73,11 +96,19 @@ fn python_works(cluster: &Cluster) {
 #[track_caller]
 fn grpcurl(cluster: &Cluster, arguments: &[&str]) -> String {
     let program = root().join("target/foreign/grpcurl");
-    assert!(program.exists(), "{} is missing: run scripts/foreign-clients.sh", program.display());
+    assert!(
+        program.exists(),
+        "{} is missing: run scripts/foreign-clients.sh",
+        program.display()
+    );
     let pki = cluster.folder().join("pki");
     let mut command = Command::new(program);
     command.arg("-cacert").arg(pki.join("ca.crt"));
-    command.arg("-cert").arg(pki.join("admin/tls.crt")).arg("-key").arg(pki.join("admin/tls.key"));
+    command
+        .arg("-cert")
+        .arg(pki.join("admin/tls.crt"))
+        .arg("-key")
+        .arg(pki.join("admin/tls.key"));
     match arguments {
         ["call", content, method] => command.args(["-d", content, ADDRESS, method]),
         other => command.arg(ADDRESS).args(other),

@@ -37,16 +37,28 @@ fn a_killed_container_is_restarted_in_place(cluster: &Cluster) {
     kill_process_of(&id);
     eventually("the container runs again in the same pod", SLOW, || {
         let pods = ready_pods(cluster)?;
-        let pod = pods.iter().find(|pod| pod["metadata"]["name"] == name).ok_or("the pod is not ready")?;
+        let pod = pods
+            .iter()
+            .find(|pod| pod["metadata"]["name"] == name)
+            .ok_or("the pod is not ready")?;
         let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
-        (restarts == Some(1) && container_id(pod) != id).then_some(()).ok_or(format!("{restarts:?} restarts"))
+        (restarts == Some(1) && container_id(pod) != id)
+            .then_some(())
+            .ok_or(format!("{restarts:?} restarts"))
     });
     served_by_all(cluster, 1, 3);
 }
 
 fn components_recover_without_restarting_containers(cluster: &mut Cluster) {
     let before = restarts_by_pod(&ready_pods(cluster).unwrap_or_default());
-    let replicas_after_each = [("scheduler", 4), ("controller-manager", 5), ("apiserver", 4), ("etcd", 3), ("node-agent", 4), ("proxy", 3)];
+    let replicas_after_each = [
+        ("scheduler", 4),
+        ("controller-manager", 5),
+        ("apiserver", 4),
+        ("etcd", 3),
+        ("node-agent", 4),
+        ("proxy", 3),
+    ];
     for (component, replicas) in replicas_after_each {
         let process: &mut Process = match component {
             "scheduler" => &mut cluster.scheduler,
@@ -61,15 +73,23 @@ fn components_recover_without_restarting_containers(cluster: &mut Cluster) {
             panic!("{component} did not start again: {error:#}");
         }
         let wanted = format!("--replicas={replicas}");
-        eventually(&format!("the cluster can be written to after {component} was killed"), SLOW, || {
-            let output = cluster.gantry(&["scale", "deployment/web", &wanted]);
-            output.ok.then_some(()).ok_or(output.stderr)
-        });
+        eventually(
+            &format!("the cluster can be written to after {component} was killed"),
+            SLOW,
+            || {
+                let output = cluster.gantry(&["scale", "deployment/web", &wanted]);
+                output.ok.then_some(()).ok_or(output.stderr)
+            },
+        );
         served_by_all(cluster, 1, replicas);
     }
     let after = restarts_by_pod(&ready_pods(cluster).unwrap_or_default());
     for (pod, restarts) in after.iter().filter(|(pod, _)| before.contains_key(*pod)) {
-        assert_eq!(before.get(pod), Some(restarts), "containers of {pod} were restarted");
+        assert_eq!(
+            before.get(pod),
+            Some(restarts),
+            "containers of {pod} were restarted"
+        );
     }
 }
 
@@ -104,46 +124,73 @@ spec:
     eventually("the node is seen to be lost", SLOW, || {
         let node = cluster.json(&["get", "node", lost])?;
         let ready = condition(&node, "Ready");
-        (ready == "Unknown").then_some(()).ok_or(format!("Ready is {ready}"))
+        (ready == "Unknown")
+            .then_some(())
+            .ok_or(format!("Ready is {ready}"))
     });
     eventually("three pods are ready on the other nodes", SLOW, || {
         let pods = ready_pods(cluster)?;
         let elsewhere = pods.iter().filter(|pod| pod["spec"]["nodeName"] != lost).count();
-        (elsewhere == 3 && pods.len() == 3).then_some(()).ok_or(format!("{elsewhere} of {}", pods.len()))
+        (elsewhere == 3 && pods.len() == 3)
+            .then_some(())
+            .ok_or(format!("{elsewhere} of {}", pods.len()))
     });
     served_by_all(cluster, 1, 3);
     // Then it is gone for good.
     cluster.must(&["delete", "node", lost]);
-    eventually("nothing is left of the lost node's pods", Duration::from_secs(120), || {
-        let all = cluster.json(&["get", "pods", "-A"])?;
-        let left = gantry_tests::cluster::items(&all).into_iter().filter(|pod| pod["spec"]["nodeName"] == lost).count();
-        (left == 0).then_some(()).ok_or(format!("{left} are left"))
-    });
+    eventually(
+        "nothing is left of the lost node's pods",
+        Duration::from_secs(120),
+        || {
+            let all = cluster.json(&["get", "pods", "-A"])?;
+            let left = gantry_tests::cluster::items(&all)
+                .into_iter()
+                .filter(|pod| pod["spec"]["nodeName"] == lost)
+                .count();
+            (left == 0).then_some(()).ok_or(format!("{left} are left"))
+        },
+    );
     if let Err(error) = cluster.network.set_connected(3, true) {
         panic!("joining node 3 again: {error:#}");
     }
 }
 
 fn restarts_by_pod(pods: &[Value]) -> std::collections::BTreeMap<String, i64> {
-    let restarts = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or(0);
-    pods.iter().map(|pod| (pod["metadata"]["name"].to_string(), restarts(pod))).collect()
+    let restarts = |pod: &Value| {
+        pod["status"]["containerStatuses"][0]["restartCount"]
+            .as_i64()
+            .unwrap_or(0)
+    };
+    pods.iter()
+        .map(|pod| (pod["metadata"]["name"].to_string(), restarts(pod)))
+        .collect()
 }
 
 /// Without its `containerd://`.
 fn container_id(pod: &Value) -> String {
-    let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap_or_default();
+    let id = pod["status"]["containerStatuses"][0]["containerID"]
+        .as_str()
+        .unwrap_or_default();
     id.trim_start_matches("containerd://").to_string()
 }
 
 /// Kills the process that a container runs, as an out-of-memory kill would.
 fn kill_process_of(container: &str) {
-    let found = std::fs::read_dir("/proc").into_iter().flatten().flatten().find(|entry| {
-        let read = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
-        read("cgroup").contains(container) && read("cmdline").contains("hello")
-    });
+    let found = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .find(|entry| {
+            let read = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+            read("cgroup").contains(container) && read("cmdline").contains("hello")
+        });
     let id = found.and_then(|entry| entry.file_name().to_str()?.parse().ok());
-    let Some(id) = id else { panic!("no process belongs to container {container:?}") };
-    if let Err(error) = nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL) {
+    let Some(id) = id else {
+        panic!("no process belongs to container {container:?}")
+    };
+    if let Err(error) =
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL)
+    {
         panic!("killing process {id}: {error}");
     }
 }

@@ -40,48 +40,96 @@ spec:
         let pod = cluster.json(&["get", "pod", "client"])?;
         match pod["status"]["phase"].as_str() {
             Some("Succeeded") => Ok(()),
-            phase => Err(format!("phase {phase:?}: {}", cluster.gantry(&["logs", "client"]).stdout)),
+            phase => Err(format!(
+                "phase {phase:?}: {}",
+                cluster.gantry(&["logs", "client"]).stdout
+            )),
         }
     });
     let log = cluster.must(&["logs", "client"]);
-    let pods: std::collections::BTreeSet<&str> = log.lines().filter_map(|line| line.split(' ').nth(2)).collect();
-    assert_eq!((log.lines().count(), pods.len()), (9, 3), "all three pods answer in turn: {log}");
+    let pods: std::collections::BTreeSet<&str> =
+        log.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert_eq!(
+        (log.lines().count(), pods.len()),
+        (9, 3),
+        "all three pods answer in turn: {log}"
+    );
     cluster.must(&["delete", "pod", "client"]);
 }
 
 fn output_forms_agree(cluster: &Cluster) {
     let table = cluster.must(&["get", "pods", "-l", "app=web"]);
-    let header: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
+    let header: Vec<&str> = table
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
     assert_eq!(header, ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]);
-    assert_eq!(table.lines().filter(|line| line.contains("1/1") && line.contains("Running")).count(), 3, "{table}");
+    assert_eq!(
+        table
+            .lines()
+            .filter(|line| line.contains("1/1") && line.contains("Running"))
+            .count(),
+        3,
+        "{table}"
+    );
     let listed = cluster.must(&["get", "pods", "-l", "app=web", "-o", "name"]);
-    let expected: Vec<String> =
-        names(&cluster.pods("app=web").unwrap_or_default()).iter().map(|name| format!("pod/{name}")).collect();
+    let expected: Vec<String> = names(&cluster.pods("app=web").unwrap_or_default())
+        .iter()
+        .map(|name| format!("pod/{name}"))
+        .collect();
     assert_eq!(listed.lines().collect::<Vec<_>>(), expected);
     let yaml = cluster.must(&["get", "deployment", "web", "-o", "yaml"]);
-    assert!(yaml.contains("apiVersion: apps/v1\n") && yaml.contains("kind: Deployment\n"), "{yaml}");
+    assert!(
+        yaml.contains("apiVersion: apps/v1\n") && yaml.contains("kind: Deployment\n"),
+        "{yaml}"
+    );
     let wide = cluster.must(&["get", "pods", "-o", "wide"]);
     assert!(wide.contains("NODE") && wide.contains("10.244."), "{wide}");
 }
 
 fn logs_follow_and_describe_tells(cluster: &Cluster) {
-    let pod = names(&ready_pods(cluster).unwrap_or_default()).pop_first().unwrap_or_default();
+    let pod = names(&ready_pods(cluster).unwrap_or_default())
+        .pop_first()
+        .unwrap_or_default();
     let log = cluster.must(&["logs", &pod]);
-    assert!(log.contains(&format!("{pod} version 1 listens on port 8080")), "{log}");
+    assert!(
+        log.contains(&format!("{pod} version 1 listens on port 8080")),
+        "{log}"
+    );
     let description = cluster.must(&["describe", "pod", &pod]);
-    for expected in ["Successfully assigned default/", "Container started", "Liveness:", "cpu:"] {
-        assert!(description.contains(expected), "{expected:?} is not in: {description}");
+    for expected in [
+        "Successfully assigned default/",
+        "Container started",
+        "Liveness:",
+        "cpu:",
+    ] {
+        assert!(
+            description.contains(expected),
+            "{expected:?} is not in: {description}"
+        );
     }
 }
 
 fn an_image_is_rolled_out_and_back(cluster: &Cluster) {
     cluster.must(&["set", "image", "deployment/web", "web=hello:2"]);
     let status = cluster.must(&["rollout", "status", "deployment/web", "--timeout=120s"]);
-    assert!(status.contains("deployment \"web\" successfully rolled out"), "{status}");
+    assert!(
+        status.contains("deployment \"web\" successfully rolled out"),
+        "{status}"
+    );
     served_by_all(cluster, 1, 3);
     let images = |cluster: &Cluster| -> Vec<String> {
         let pods = ready_pods(cluster).unwrap_or_default();
-        pods.iter().map(|pod| pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default().into()).collect()
+        pods.iter()
+            .map(|pod| {
+                pod["spec"]["containers"][0]["image"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .into()
+            })
+            .collect()
     };
     assert_eq!(images(cluster), ["hello:2"; 3]);
     cluster.must(&["rollout", "undo", "deployment/web"]);
@@ -99,14 +147,20 @@ fn the_number_of_pods_follows(cluster: &Cluster) {
 
 fn apply_removes_what_left_the_file_and_keeps_what_others_set(cluster: &Cluster) {
     let with = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, labels: {team: a, tier: b}}\ndata: {one: '1', two: '2'}\n";
-    let without = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, labels: {tier: b}}\ndata: {one: '1'}\n";
+    let without =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, labels: {tier: b}}\ndata: {one: '1'}\n";
     assert_eq!(cluster.apply(with).trim(), "configmap/settings created");
     cluster.must(&["label", "configmap", "settings", "owner=someone"]);
     assert_eq!(cluster.apply(without).trim(), "configmap/settings configured");
     assert_eq!(cluster.apply(without).trim(), "configmap/settings unchanged");
-    let found = cluster.json(&["get", "configmap", "settings"]).unwrap_or_default();
+    let found = cluster
+        .json(&["get", "configmap", "settings"])
+        .unwrap_or_default();
     assert_eq!(found["data"], serde_json::json!({"one": "1"}));
-    assert_eq!(found["metadata"]["labels"], serde_json::json!({"owner": "someone", "tier": "b"}));
+    assert_eq!(
+        found["metadata"]["labels"],
+        serde_json::json!({"owner": "someone", "tier": "b"})
+    );
 }
 
 fn why_explains_a_pending_pod(cluster: &Cluster) {
@@ -115,7 +169,8 @@ fn why_explains_a_pending_pod(cluster: &Cluster) {
     );
     eventually("the pod is said to be unschedulable", SLOW, || {
         let answer = cluster.gantry(&["why", "pod/huge"]).stdout;
-        let told = answer.contains("0/1 nodes are available: 1 Insufficient cpu.") && answer.contains("lowered requests.cpu");
+        let told = answer.contains("0/1 nodes are available: 1 Insufficient cpu.")
+            && answer.contains("lowered requests.cpu");
         told.then_some(()).ok_or(answer)
     });
     let description = cluster.must(&["describe", "pod", "huge"]);
@@ -128,10 +183,14 @@ fn deletion_leaves_nothing(cluster: &Cluster) {
     cluster.must(&["delete", "-f", &example("web.yaml")]);
     eventually("the sample's pods are gone", SLOW, || {
         let pods = cluster.pods("app=web")?;
-        pods.is_empty().then_some(()).ok_or(format!("{} are left", pods.len()))
+        pods.is_empty()
+            .then_some(())
+            .ok_or(format!("{} are left", pods.len()))
     });
-    eventually("the Service's address is dead", SLOW, || match answers(&cluster.node_network(1), address, 1) {
-        Err(_) => Ok(()),
-        Ok(pods) => Err(format!("{pods:?} still answer")),
+    eventually("the Service's address is dead", SLOW, || {
+        match answers(&cluster.node_network(1), address, 1) {
+            Err(_) => Ok(()),
+            Ok(pods) => Err(format!("{pods:?} still answer")),
+        }
     });
 }

@@ -7,11 +7,19 @@ use gantry_tests::{cluster::Cluster, eventually};
 
 #[test]
 fn one_trace_leads_from_apply_to_ready_and_to_the_proxy() {
-    let cluster = cluster_with_sample("trace", &Options { traces: true, ..Options::default() });
+    let cluster = cluster_with_sample(
+        "trace",
+        &Options {
+            traces: true,
+            ..Options::default()
+        },
+    );
     let collector = cluster.collector.clone().unwrap_or_default();
     let root = eventually("the CLI's span arrives", SLOW, || {
         let spans = collector.spans();
-        let root = spans.iter().find(|span| span.parent_id.is_empty() && span.name == "gantry apply");
+        let root = spans
+            .iter()
+            .find(|span| span.parent_id.is_empty() && span.name == "gantry apply");
         root.cloned().ok_or(format!("{} spans, no root", spans.len()))
     });
     // Spans arrive in batches: look until nothing is missing any more.
@@ -20,8 +28,16 @@ fn one_trace_leads_from_apply_to_ready_and_to_the_proxy() {
         check(&trace).map(|()| trace)
     });
     for span in &trace {
-        assert!(span.end_nanos >= span.start_nanos, "{} ends before it starts", span.name);
-        assert!(span.start_nanos >= root.start_nanos, "{} starts before its cause", span.name);
+        assert!(
+            span.end_nanos >= span.start_nanos,
+            "{} ends before it starts",
+            span.name
+        );
+        assert!(
+            span.start_nanos >= root.start_nanos,
+            "{} starts before its cause",
+            span.name
+        );
     }
     heartbeats_have_no_trace(&cluster, &root.trace_id);
 }
@@ -42,10 +58,16 @@ fn check(trace: &[Span]) -> Result<(), String> {
         }
     }
     if let Some(orphan) = orphans(trace).first() {
-        return Err(format!("{} of {} has no parent in the trace", orphan.name, orphan.service));
+        return Err(format!(
+            "{} of {} has no parent in the trace",
+            orphan.name, orphan.service
+        ));
     }
     let count = |service: &str, name: &str| {
-        trace.iter().filter(|span| span.service == service && span.name.starts_with(name)).count()
+        trace
+            .iter()
+            .filter(|span| span.service == service && span.name.starts_with(name))
+            .count()
     };
     for (service, name, at_least) in [
         ("gantry-scheduler", "scheduler.schedule", 3),
@@ -74,7 +96,14 @@ fn heartbeats_have_no_trace(cluster: &Cluster, apply: &str) {
     let strangers: Vec<&Span> = spans
         .iter()
         .filter(|span| span.trace_id != apply && span.service != "gantry-cli")
-        .filter(|span| !spans.iter().any(|other| other.trace_id == span.trace_id && other.service == "gantry-cli"))
+        .filter(|span| {
+            !spans
+                .iter()
+                .any(|other| other.trace_id == span.trace_id && other.service == "gantry-cli")
+        })
         .collect();
-    assert!(strangers.is_empty(), "traces that no command began: {strangers:?}");
+    assert!(
+        strangers.is_empty(),
+        "traces that no command began: {strangers:?}"
+    );
 }
