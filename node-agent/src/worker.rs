@@ -231,6 +231,7 @@ impl Worker {
     }
 
     fn begin(&mut self, step: Step, observed: &Observed, now: SystemTime, span: &Span) {
+        tracing::debug!(pod = %self.key, ?step, "begun");
         match step {
             Step::SetUpVolumes => self.set_up_volumes(span),
             Step::CreateSandbox { attempt, replaces } => self.create_sandbox(attempt, replaces, span),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// How a step ended.
+#[derive(Debug)]
 pub enum Done {
     StatusWritten(Result<Box<PodStatus>, Error>),
     Volumes(Result<(), String>),

@@ -17,6 +17,7 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 impl Worker {
     pub(super) fn take(&mut self, done: Done) {
         let now = now();
+        tracing::trace!(pod = %self.key, ?done, "done");
         match done {
             Done::StatusWritten(Ok(status)) => {
                 self.written = *status;

@@ -12,7 +12,7 @@ use gantry_proto::core::v1::{Container, Pod, PodStatus, Probe};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 pub struct ProbeResult {
     pub container: String,
@@ -26,7 +26,7 @@ pub struct ProbeResult {
 pub struct Probers {
     runtime: Runtime,
     results: mpsc::Sender<ProbeResult>,
-    tasks: BTreeMap<(String, ProbeKind), AbortHandle>,
+    tasks: BTreeMap<(String, ProbeKind), CancellationToken>,
 }
 
 impl Probers {
@@ -76,7 +76,7 @@ impl Probers {
         self.tasks.retain(|key, task| {
             let is_wanted = wanted.contains_key(key);
             if !is_wanted {
-                task.abort();
+                task.cancel();
             }
             is_wanted
         });
@@ -96,21 +96,26 @@ impl Probers {
         probe: &Probe,
         started_at: SystemTime,
         pod_ip: String,
-    ) -> AbortHandle {
+    ) -> CancellationToken {
         let (id, kind) = (id.clone(), *kind);
         let schedule = Schedule::of(probe);
         let target = Target::new(probe.handler(), container, &id, &pod_ip);
         let (runtime, results, container) =
             (self.runtime.clone(), self.results.clone(), container.name.clone());
+        let token = CancellationToken::new();
+        let end = token.clone();
+        // A call that is under way is let finish: containerd may hold a container's end back for half a minute
+        // when a command in it is given up.
         let probing = async move {
             let first = (started_at + schedule.initial_delay)
                 .duration_since(now())
                 .unwrap_or_default();
-            tokio::time::sleep(first).await;
+            if end.run_until_cancelled(tokio::time::sleep(first)).await.is_none() {
+                return;
+            }
             let mut ticks = tokio::time::interval(schedule.period);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
+            while end.run_until_cancelled(ticks.tick()).await.is_some() {
                 let outcome = probe_call::ask(&runtime, &target, schedule.timeout).await;
                 let result = ProbeResult {
                     container: container.clone(),
@@ -118,18 +123,19 @@ impl Probers {
                     kind,
                     outcome,
                 };
-                if results.send(result).await.is_err() {
+                if end.is_cancelled() || results.send(result).await.is_err() {
                     return;
                 }
             }
         };
-        tokio::spawn(probing).abort_handle()
+        tokio::spawn(probing);
+        token
     }
 }
 
 impl Drop for Probers {
     fn drop(&mut self) {
-        self.tasks.values().for_each(AbortHandle::abort);
+        self.tasks.values().for_each(CancellationToken::cancel);
     }
 }
 
