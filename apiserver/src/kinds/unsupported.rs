@@ -6,7 +6,7 @@
 use super::field::Path;
 use super::{resources, volume};
 use gantry_proto::coordination::v1::LeaseSpec;
-use gantry_proto::core::v1::{Container, PodSpec, Probe, ServiceSpec, Volume};
+use gantry_proto::core::v1::{Container, PodSpec, ServiceSpec, Volume};
 
 /// What every such warning says.
 pub const NOT_ACTED_ON: &str = "accepted and stored, but not acted on yet";
@@ -34,24 +34,15 @@ const fn noted<T>(path: &'static str, note: &'static str, is_set: fn(&T) -> bool
 }
 
 pub const POD_SPEC: &[Field<PodSpec>] = &[
-    field("activeDeadlineSeconds", |spec| {
-        spec.active_deadline_seconds.is_some()
-    }),
     field("affinity", |spec| spec.affinity.is_some()),
     field("automountServiceAccountToken", |spec| {
         spec.automount_service_account_token == Some(true)
     }),
-    noted(
-        "dnsPolicy",
-        "ClusterFirstWithHostNet is treated as ClusterFirst",
-        |spec| spec.dns_policy == "ClusterFirstWithHostNet",
-    ),
     field("ephemeralContainers", |spec: &PodSpec| {
         !spec.ephemeral_containers.is_empty()
     }),
     field("hostUsers", |spec| spec.host_users == Some(false)),
     field("hostnameOverride", |spec| spec.hostname_override.is_some()),
-    field("imagePullSecrets", |spec| !spec.image_pull_secrets.is_empty()),
     field("os", |spec| spec.os.as_ref().is_some_and(|os| os.name != "linux")),
     field("overhead", |spec| !spec.overhead.is_empty()),
     field("preemptionPolicy", |spec| spec.preemption_policy.is_some()),
@@ -59,7 +50,6 @@ pub const POD_SPEC: &[Field<PodSpec>] = &[
         spec.priority.is_some_and(|priority| priority != 0)
     }),
     field("priorityClassName", |spec| !spec.priority_class_name.is_empty()),
-    field("readinessGates", |spec| !spec.readiness_gates.is_empty()),
     field("resourceClaims", |spec| !spec.resource_claims.is_empty()),
     field("resources", |spec| spec.resources.is_some()),
     field("runtimeClassName", |spec| spec.runtime_class_name.is_some()),
@@ -71,23 +61,14 @@ pub const POD_SPEC: &[Field<PodSpec>] = &[
     field("setHostnameAsFQDN", |spec| {
         spec.set_hostname_as_fqdn == Some(true)
     }),
-    field("shareProcessNamespace", |spec| {
-        spec.share_process_namespace == Some(true)
-    }),
     field("topologySpreadConstraints", |spec| {
         !spec.topology_spread_constraints.is_empty()
     }),
     field("securityContext.appArmorProfile", |spec| {
         spec.security_context().app_armor_profile.is_some()
     }),
-    field("securityContext.fsGroup", |spec| {
-        spec.security_context().fs_group.is_some()
-    }),
     field("securityContext.fsGroupChangePolicy", |spec| {
         spec.security_context().fs_group_change_policy.is_some()
-    }),
-    field("securityContext.runAsNonRoot", |spec| {
-        spec.security_context().run_as_non_root == Some(true)
     }),
     field("securityContext.seLinuxChangePolicy", |spec| {
         spec.security_context().se_linux_change_policy.is_some()
@@ -95,17 +76,8 @@ pub const POD_SPEC: &[Field<PodSpec>] = &[
     field("securityContext.seLinuxOptions", |spec| {
         spec.security_context().se_linux_options.is_some()
     }),
-    field("securityContext.seccompProfile", |spec| {
-        spec.security_context().seccomp_profile.is_some()
-    }),
-    field("securityContext.supplementalGroups", |spec| {
-        !spec.security_context().supplemental_groups.is_empty()
-    }),
     field("securityContext.supplementalGroupsPolicy", |spec| {
         spec.security_context().supplemental_groups_policy.is_some()
-    }),
-    field("securityContext.sysctls", |spec| {
-        !spec.security_context().sysctls.is_empty()
     }),
     field("securityContext.windowsOptions", |spec| {
         spec.security_context().windows_options.is_some()
@@ -113,7 +85,6 @@ pub const POD_SPEC: &[Field<PodSpec>] = &[
 ];
 
 pub const CONTAINER: &[Field<Container>] = &[
-    field("lifecycle", |container| container.lifecycle.is_some()),
     field("resizePolicy", |container| !container.resize_policy.is_empty()),
     field("resources.claims", |container| {
         !container.resources().claims.is_empty()
@@ -124,33 +95,14 @@ pub const CONTAINER: &[Field<Container>] = &[
     field("securityContext.appArmorProfile", |container| {
         container.security_context().app_armor_profile.is_some()
     }),
-    field("securityContext.procMount", |container| {
-        container
-            .security_context()
-            .proc_mount
-            .as_deref()
-            .is_some_and(|mount| mount != "Default")
-    }),
-    field("securityContext.runAsNonRoot", |container| {
-        container.security_context().run_as_non_root == Some(true)
-    }),
     field("securityContext.seLinuxOptions", |container| {
         container.security_context().se_linux_options.is_some()
-    }),
-    field("securityContext.seccompProfile", |container| {
-        container.security_context().seccomp_profile.is_some()
     }),
     field("securityContext.windowsOptions", |container| {
         container.security_context().windows_options.is_some()
     }),
-    field("stdin", |container| container.stdin),
+    noted("stdin", "nothing can attach to it", |container| container.stdin),
     field("stdinOnce", |container| container.stdin_once),
-    noted(
-        "terminationMessagePolicy",
-        "logs are not read for the message",
-        |container| container.termination_message_policy == "FallbackToLogsOnError",
-    ),
-    field("tty", |container| container.tty),
     field("volumeDevices", |container| !container.volume_devices.is_empty()),
 ];
 
@@ -159,33 +111,17 @@ const PLAIN_CONTAINER: &[Field<Container>] = &[field("restartPolicy", |container
     container.restart_policy.is_some()
 })];
 
-const INIT_CONTAINER: &[Field<Container>] = &[
-    noted(
-        "restartPolicy",
-        "a sidecar is run as an ordinary init container",
-        resources::is_sidecar,
-    ),
-    field("restartPolicy", |container| {
-        container.restart_policy.is_some() && !resources::is_sidecar(container)
-    }),
-];
+const INIT_CONTAINER: &[Field<Container>] = &[field("restartPolicy", |container| {
+    container.restart_policy.is_some() && !resources::is_sidecar(container)
+})];
 
-pub const PROBE: &[Field<Probe>] = &[
-    field("grpc", |probe| probe.handler().grpc.is_some()),
-    field("terminationGracePeriodSeconds", |probe| {
-        probe.termination_grace_period_seconds.is_some()
-    }),
-];
+/// What sessionAffinityConfig.clientIP.timeoutSeconds is defaulted to.
+const DEFAULT_TIMEOUT_SECONDS: i32 = 10_800;
 
 pub const SERVICE_SPEC: &[Field<ServiceSpec>] = &[
     noted("type", "LoadBalancer: only its node ports are served", |spec| {
         spec.r#type == "LoadBalancer"
     }),
-    noted(
-        "type",
-        "ExternalName: the cluster's DNS does not answer it",
-        |spec| spec.r#type == "ExternalName",
-    ),
     field("externalIPs", |spec| !spec.external_ips.is_empty()),
     field("externalTrafficPolicy", |spec| {
         spec.external_traffic_policy == "Local"
@@ -207,7 +143,15 @@ pub const SERVICE_SPEC: &[Field<ServiceSpec>] = &[
     field("loadBalancerSourceRanges", |spec| {
         !spec.load_balancer_source_ranges.is_empty()
     }),
-    field("sessionAffinity", |spec| spec.session_affinity == "ClientIP"),
+    noted(
+        "sessionAffinityConfig.clientIP.timeoutSeconds",
+        "a client stays with a pod by its address, for as long as the pods stay",
+        |spec| {
+            let timeout = spec.session_affinity_config().client_ip().timeout_seconds;
+            spec.session_affinity == "ClientIP"
+                && timeout.is_some_and(|seconds| seconds != DEFAULT_TIMEOUT_SECONDS)
+        },
+    ),
     field("trafficDistribution", |spec| spec.traffic_distribution.is_some()),
 ];
 
@@ -217,7 +161,14 @@ pub const LEASE_SPEC: &[Field<LeaseSpec>] = &[
 ];
 
 /// The sources that a node mounts; every other one is not acted on.
-pub const VOLUME_SOURCES: &[&str] = &["emptyDir", "configMap", "secret", "hostPath"];
+pub const VOLUME_SOURCES: &[&str] = &[
+    "emptyDir",
+    "configMap",
+    "secret",
+    "hostPath",
+    "projected",
+    "downwardAPI",
+];
 
 /// The resources that a node limits; a limit of another is not acted on.
 pub const LIMITED_RESOURCES: &[&str] = &["cpu", "memory"];
@@ -275,7 +226,7 @@ fn volume_source(volume: &Volume, path: &Path, warnings: &mut Vec<String>) {
         warn(&path.child(name), "", warnings);
     }
     if let Some(empty_dir) = &source.empty_dir {
-        if empty_dir.size_limit.is_some() {
+        if empty_dir.size_limit.is_some() && empty_dir.medium != "Memory" {
             warn(&path.child("emptyDir.sizeLimit"), "", warnings);
         }
         if !["", "Memory"].contains(&empty_dir.medium.as_str()) {
@@ -307,35 +258,9 @@ fn container_fields(container: &Container, path: &Path, warnings: &mut Vec<Strin
     let mounts = path.child("volumeMounts");
     for (i, mount) in container.volume_mounts.iter().enumerate() {
         let path = mounts.index(i);
-        for (field, is_set) in [
-            (
-                "mountPropagation",
-                mount
-                    .mount_propagation
-                    .as_deref()
-                    .is_some_and(|mode| mode != "None"),
-            ),
-            (
-                "recursiveReadOnly",
-                mount
-                    .recursive_read_only
-                    .as_deref()
-                    .is_some_and(|mode| mode != "Disabled"),
-            ),
-            ("subPathExpr", !mount.sub_path_expr.is_empty()),
-        ] {
-            if is_set {
-                warn(&path.child(field), "", warnings);
-            }
-        }
-    }
-    for (field, probe) in [
-        ("livenessProbe", &container.liveness_probe),
-        ("readinessProbe", &container.readiness_probe),
-        ("startupProbe", &container.startup_probe),
-    ] {
-        if let Some(probe) = probe {
-            collect(PROBE, probe, &path.child(field), warnings);
+        let recursive = mount.recursive_read_only.as_deref();
+        if recursive.is_some_and(|mode| mode != "Disabled") {
+            warn(&path.child("recursiveReadOnly"), "", warnings);
         }
     }
 }
@@ -350,11 +275,11 @@ mod tests {
         let spec: PodSpec = serde_json::from_value(json!({
             "affinity": {},
             "serviceAccountName": "robot",
-            "securityContext": {"fsGroup": 5},
+            "securityContext": {"fsGroup": 5, "seLinuxOptions": {}},
             "volumes": [{"name": "a", "nfs": {"server": "s", "path": "/"}}, {"name": "b", "emptyDir": {}}],
             "initContainers": [{"name": "i", "restartPolicy": "Always"}],
             "containers": [{
-                "name": "c", "tty": true, "lifecycle": {},
+                "name": "c", "tty": true, "stdin": true, "lifecycle": {},
                 "livenessProbe": {"grpc": {"port": 1}},
                 "resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}},
                 "volumeMounts": [{"name": "b", "mountPath": "/b", "subPathExpr": "$(X)"}],
@@ -373,14 +298,10 @@ mod tests {
             [
                 "affinity",
                 "serviceAccountName",
-                "securityContext.fsGroup",
+                "securityContext.seLinuxOptions",
                 "volumes[0].nfs",
-                "initContainers[0].restartPolicy (a sidecar is run as an ordinary init container)",
-                "containers[0].lifecycle",
-                "containers[0].tty",
+                "containers[0].stdin (nothing can attach to it)",
                 "containers[0].resources.limits[ephemeral-storage]",
-                "containers[0].volumeMounts[0].subPathExpr",
-                "containers[0].livenessProbe.grpc",
             ]
         );
         assert!(warnings.iter().all(|warning| warning.contains(suffix)));
@@ -412,7 +333,6 @@ mod tests {
         check(CONTAINER);
         check(PLAIN_CONTAINER);
         check(INIT_CONTAINER);
-        check(PROBE);
         check(SERVICE_SPEC);
         check(LEASE_SPEC);
     }

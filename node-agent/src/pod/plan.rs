@@ -414,5 +414,4 @@ fn end(view: &View, plan: &mut Plan) {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

@@ -81,5 +81,4 @@ pub fn status(facts: &Facts) -> PodStatus {
 }
 
 #[cfg(test)]
-#[path = "status_tests.rs"]
 mod tests;
