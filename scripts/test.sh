@@ -6,8 +6,7 @@ cd "$(dirname "$0")/.."
 scripts/install.sh test
 scripts/build-images.sh
 scripts/foreign-clients.sh
-# One feature set for everything, so that each dependency is compiled once.
+# Always the whole workspace, so that there is one set of features and each dependency is compiled once. The
+# programs that whole clusters are made of are built first. Those tests take turns by themselves.
 cargo build --workspace --all-targets
-# Whole clusters are heavy: they run one at a time, after the rest.
-cargo test --workspace --exclude gantry-tests --no-fail-fast
-cargo test -p gantry-tests --no-fail-fast -- --test-threads=1
+cargo test --workspace --no-fail-fast

@@ -11,12 +11,16 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long a cluster may take to start on two busy cores.
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// Where the test's collector listens, in the control plane's namespace.
 const COLLECTOR: &str = "10.99.0.1:4317";
+
+/// Whole clusters are heavy: the tests of one program take turns.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// What a cluster is made of.
 pub struct Options {
@@ -48,6 +52,7 @@ pub struct Cluster {
     pub collector: Option<Collector>,
     pub network: Network,
     folder: PathBuf,
+    _turn: MutexGuard<'static, ()>,
 }
 
 pub struct Node {
@@ -74,6 +79,8 @@ impl Cluster {
     /// Starts a cluster for one test and moves the calling thread into its network, so that clients which
     /// the test makes reach it. `name` is short and unique among tests.
     pub fn start(name: &str, options: &Options) -> anyhow::Result<Cluster> {
+        // A test that failed has cleaned up all the same.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let prefix = format!("gt{}-{name}", std::process::id());
         let folder = std::env::temp_dir().join(&prefix);
         fs::create_dir_all(folder.join("log"))?;
@@ -157,6 +164,7 @@ impl Cluster {
             collector,
             network,
             folder: folder.clone(),
+            _turn: turn,
         };
         for number in 1..=options.nodes {
             let node = cluster.start_node(number, &start)?;

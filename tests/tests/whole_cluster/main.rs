@@ -1,5 +1,5 @@
-//! Whole clusters on real etcd and real containerd, used as people use them. They need root, and run one at
-//! a time (`scripts/test.sh`).
+//! Whole clusters on real etcd and real containerd, used as people use them. They need root, and take
+//! turns.
 
 mod sample;
 mod session;
