@@ -16,6 +16,6 @@ for name in containerd controller-manager scheduler apiserver etcd; do
 done
 cmp -s "$pki/admin/kubeconfig" ~/.gantry/config 2>/dev/null && rm -f ~/.gantry/config
 [ -e ~/.gantry/config.before ] && mv ~/.gantry/config.before ~/.gantry/config
-[ "$(readlink /usr/local/bin/gantry 2>/dev/null)" = "$bin/gantry" ] && rm -f /usr/local/bin/gantry
+[ "$(readlink "$link" 2>/dev/null)" = "$bin/gantry" ] && rm -f "$link"
 rm -rf "$home"
 echo "the cluster is gone"

@@ -14,13 +14,13 @@ wanted=(
     "file:/usr/include/google/protobuf/descriptor.proto libprotobuf-dev"
     "command:ip iproute2"
     "command:busybox busybox-static"
-    "command:conntrack conntrack"
     "command:cc gcc"
     "command:curl curl"
 )
 [ "${1:-}" = test ] && wanted+=(
     "command:debootstrap debootstrap"
     "command:python3 python3"
+    "command:kubectl kubernetes-client"
 )
 if [ "${1:-}" = test ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
     wanted+=("file:/nowhere python3-venv")

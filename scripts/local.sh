@@ -6,7 +6,9 @@ logs=$home/log
 pki=$home/pki
 bin=$PWD/${CARGO_TARGET_DIR:-target}/debug
 case ${CARGO_TARGET_DIR:-} in /*) bin=$CARGO_TARGET_DIR/debug ;; esac
-node=$(hostname | tr 'A-Z' 'a-z')
+node=${GANTRY_NODE:-$(hostname | tr 'A-Z' 'a-z')}
+# Where people find the command and its configuration.
+link=${GANTRY_LINK:-/usr/local/bin/gantry}
 
 node_agent_arguments=(
     --node-name="$node" --kubeconfig="$pki/nodes/$node/kubeconfig"

@@ -50,7 +50,7 @@ start proxy "$bin/gantry-proxy" "${proxy_arguments[@]}" --node-ip="$address"
 mkdir -p ~/.gantry
 [ -e ~/.gantry/config ] && ! cmp -s "$pki/admin/kubeconfig" ~/.gantry/config && cp ~/.gantry/config ~/.gantry/config.before
 install -m 600 "$pki/admin/kubeconfig" ~/.gantry/config
-ln -sf "$bin/gantry" /usr/local/bin/gantry
+ln -sf "$bin/gantry" "$link"
 
 wait_for "the node" 60 node-agent sh -c "'$bin/gantry' get nodes --no-headers 2>/dev/null | grep -qw Ready"
 say "the sample"

@@ -22,6 +22,12 @@ const COLLECTOR: &str = "10.99.0.1:4317";
 /// Whole clusters are heavy: the tests of one program take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Waits for the caller's turn, which lasts as long as what is returned.
+pub fn take_turn() -> MutexGuard<'static, ()> {
+    // A test that failed has cleaned up all the same.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a cluster is made of.
 pub struct Options {
     pub nodes: usize,
@@ -79,8 +85,7 @@ impl Cluster {
     /// Starts a cluster for one test and moves the calling thread into its network, so that clients which
     /// the test makes reach it. `name` is short and unique among tests.
     pub fn start(name: &str, options: &Options) -> anyhow::Result<Cluster> {
-        // A test that failed has cleaned up all the same.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = take_turn();
         let prefix = format!("gt{}-{name}", std::process::id());
         let folder = std::env::temp_dir().join(&prefix);
         fs::create_dir_all(folder.join("log"))?;

@@ -3,6 +3,7 @@
 
 mod sample;
 mod session;
+mod local_cluster;
 mod rolling_update;
 mod recovery;
 mod trace;
