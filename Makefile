@@ -25,8 +25,10 @@ compose-images: build
 test:
 	scripts/test.sh
 
-bench: install build images
-	cargo run -p gantry-bench
+# With optimised programs, which takes a while to build.
+bench: install images
+	cargo build --release --workspace --bins
+	cargo run --release --workspace --bin gantry-bench
 
 lint:
 	cargo fmt --all --check

@@ -2,5 +2,6 @@
 
 pub mod creates;
 pub mod pods;
+pub mod cri;
 pub mod footprint;
 pub mod figures;

@@ -21,7 +21,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let cluster = Cluster::start("bench", &Options::default())?;
+    let mut cluster = Cluster::start("bench", &Options::default())?;
     for image in ["hello-1.tar", "busybox.tar"] {
         cluster.import(image);
     }
