@@ -23,14 +23,27 @@ fn make_up_serves_the_sample_and_make_down_leaves_nothing() {
         Ok(network) => network,
         Err(error) => panic!("{error:#}"),
     };
-    let machine = Machine { network, folder: std::env::temp_dir().join(&name), node: name };
+    let machine = Machine {
+        network,
+        folder: std::env::temp_dir().join(&name),
+        node: name,
+    };
     std::fs::create_dir_all(machine.folder.join("home")).unwrap_or_default();
 
     let up = machine.script("up.sh");
     let printed = String::from_utf8_lossy(&up.stdout).into_owned();
-    assert!(up.status.success(), "{printed}{}", String::from_utf8_lossy(&up.stderr));
-    assert!(printed.contains("deployment \"web\" successfully rolled out"), "{printed}");
-    let address = printed.lines().find_map(|line| line.trim().strip_prefix("curl http://")?.strip_suffix('/'));
+    assert!(
+        up.status.success(),
+        "{printed}{}",
+        String::from_utf8_lossy(&up.stderr)
+    );
+    assert!(
+        printed.contains("deployment \"web\" successfully rolled out"),
+        "{printed}"
+    );
+    let address = printed
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("curl http://")?.strip_suffix('/'));
     let Some(Ok(address)) = address.map(|address| format!("{address}:80").parse()) else {
         panic!("no address is printed: {printed}")
     };
@@ -39,13 +52,21 @@ fn make_up_serves_the_sample_and_make_down_leaves_nothing() {
         (pods.len() == 3).then_some(()).ok_or(format!("{pods:?}"))
     });
     let again = machine.script("up.sh");
-    assert!(again.status.success(), "up is idempotent: {}", String::from_utf8_lossy(&again.stderr));
+    assert!(
+        again.status.success(),
+        "up is idempotent: {}",
+        String::from_utf8_lossy(&again.stderr)
+    );
 
     let down = machine.script("down.sh");
     assert!(down.status.success(), "{}", String::from_utf8_lossy(&down.stderr));
     assert_eq!(machine.leftovers(), Vec::<String>::new());
     let twice = machine.script("down.sh");
-    assert!(twice.status.success(), "down is idempotent: {}", String::from_utf8_lossy(&twice.stderr));
+    assert!(
+        twice.status.success(),
+        "down is idempotent: {}",
+        String::from_utf8_lossy(&twice.stderr)
+    );
     std::fs::remove_dir_all(&machine.folder).unwrap_or_default();
 }
 
@@ -55,7 +76,9 @@ impl Machine {
     }
 
     fn script(&self, name: &str) -> Output {
-        let programs = binary("gantry").ok().and_then(|path| path.ancestors().nth(2).map(Path::to_path_buf));
+        let programs = binary("gantry")
+            .ok()
+            .and_then(|path| path.ancestors().nth(2).map(Path::to_path_buf));
         let output = Command::new("nsenter")
             .arg(format!("--net={}", self.network()))
             .arg(root().join("scripts").join(name))
@@ -76,14 +99,23 @@ impl Machine {
         let home = self.folder.join("gantry").to_string_lossy().into_owned();
         let mut found = Vec::new();
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-        found.extend(mounts.lines().filter(|line| line.contains(&home)).map(|line| format!("mount {line}")));
+        found.extend(
+            mounts
+                .lines()
+                .filter(|line| line.contains(&home))
+                .map(|line| format!("mount {line}")),
+        );
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
             if command.contains(&home) {
                 found.push(format!("process {}", command.replace('\0', " ")));
             }
         }
-        for folder in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        for folder in std::fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let cgroup = folder.path().join("gantry").join(&self.node);
             if cgroup.exists() {
                 found.push(format!("cgroup {}", cgroup.display()));
@@ -98,9 +130,18 @@ impl Machine {
             ("route", &["ip", "route"]),
             ("table", &["nft", "list", "tables"]),
         ] {
-            let output = Command::new("nsenter").arg(format!("--net={}", self.network())).args(arguments).output();
-            let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-            let ours = |line: &&str| ["gantry", "169.254.20.10", "10.244."].iter().any(|mark| line.contains(mark));
+            let output = Command::new("nsenter")
+                .arg(format!("--net={}", self.network()))
+                .args(arguments)
+                .output();
+            let text = output
+                .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+                .unwrap_or_default();
+            let ours = |line: &&str| {
+                ["gantry", "169.254.20.10", "10.244."]
+                    .iter()
+                    .any(|mark| line.contains(mark))
+            };
             found.extend(text.lines().filter(ours).map(|line| format!("{what} {line}")));
         }
         found
