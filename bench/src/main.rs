@@ -28,6 +28,15 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     gantry_bench::footprint::print(&cluster);
     gantry_bench::pods::print(&cluster, arguments.pods, arguments.at_once)?;
+    // It would remove the pods that it does not know.
+    if let Some(node) = cluster.nodes.first_mut() {
+        node.agent.stop();
+    }
+    runtime.block_on(gantry_bench::cri::print(
+        &cluster,
+        arguments.pods,
+        arguments.at_once,
+    ))?;
     runtime.block_on(gantry_bench::creates::print(
         &cluster,
         arguments.seconds,
