@@ -10,6 +10,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 pub fn print(cluster: &Cluster, one_by_one: usize, at_once: usize) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
+    let _entered = runtime.enter();
     let client = gantry_client::Client::new(gantry_client::Config::load(&cluster.kubeconfig())?)?;
     let mut times = Vec::new();
     for number in 0..one_by_one {

@@ -520,21 +520,20 @@ pub fn root() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// One of our binaries: built into the folder above the test's own.
+/// One of our binaries: built into the folder of the calling program, or the one above it for a test.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let path = test
+    let program = std::env::current_exe()?;
+    let mut places = program
         .ancestors()
-        .nth(2)
-        .map(|folder| folder.join(name))
-        .unwrap_or_default();
-    if !path.exists() {
-        bail!(
-            "{} is missing: run cargo build --workspace --bins",
-            path.display()
-        );
-    }
-    Ok(path)
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name));
+    places.find(|path| path.is_file()).with_context(|| {
+        format!(
+            "{name} is missing beside {}: run cargo build --workspace --bins",
+            program.display()
+        )
+    })
 }
 
 fn program(name: &str, install: &str) -> anyhow::Result<PathBuf> {
