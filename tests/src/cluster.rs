@@ -7,10 +7,10 @@ use crate::process::Process;
 use crate::traces::Collector;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -346,16 +346,51 @@ impl Cluster {
         self.must(&["image", "import", &text(&path)]);
     }
 
-    /// Applies a manifest given as text.
+    /// Writes a manifest to a file and returns its path.
     #[track_caller]
-    pub fn apply(&self, manifest: &str) -> String {
+    pub fn write(&self, manifest: &str) -> String {
         let path = self
             .folder
             .join(format!("manifest-{:x}.yaml", rand::random::<u64>()));
         if let Err(error) = fs::write(&path, manifest) {
             panic!("writing {}: {error}", path.display());
         }
-        self.must(&["apply", "-f", &text(&path)])
+        text(&path)
+    }
+
+    /// Applies a manifest given as text.
+    #[track_caller]
+    pub fn apply(&self, manifest: &str) -> String {
+        self.must(&["apply", "-f", &self.write(manifest)])
+    }
+
+    /// Starts a `gantry` that goes on until it is dropped, or ends by itself.
+    #[track_caller]
+    pub fn spawn(&self, arguments: &[&str]) -> Running {
+        let started = binary("gantry").and_then(|program| {
+            let path = self
+                .folder
+                .join(format!("printed-{:x}", rand::random::<u64>()));
+            let child = Command::new(program)
+                .env("GANTRY_CONFIG", self.kubeconfig())
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(File::create(&path)?)
+                .stderr(Stdio::null())
+                .spawn()?;
+            Ok(Running { child, path })
+        });
+        match started {
+            Ok(running) => running,
+            Err(error) => panic!("gantry {}: {error:#}", arguments.join(" ")),
+        }
+    }
+
+    /// Where a node keeps an emptyDir volume of a pod.
+    pub fn empty_dir(&self, number: usize, pod_uid: &str, volume: &str) -> PathBuf {
+        self.folder
+            .join(format!("n{number}/agent/pods/{pod_uid}/volumes/kubernetes.io~empty-dir"))
+            .join(volume)
     }
 
     /// Pods that a label selector names, as JSON.
@@ -408,6 +443,30 @@ impl Cluster {
             all.extend([&node.containerd, &node.agent, &node.proxy]);
         }
         all
+    }
+}
+
+/// A command that runs beside the test.
+pub struct Running {
+    child: Child,
+    path: PathBuf,
+}
+
+impl Running {
+    /// What it has printed so far.
+    pub fn printed(&self) -> String {
+        fs::read_to_string(&self.path).unwrap_or_default()
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -57,6 +57,7 @@ fn components_recover_without_restarting_containers(cluster: &mut Cluster) {
         ("apiserver", 4),
         ("etcd", 3),
         ("node-agent", 4),
+        ("containerd", 5),
         ("proxy", 3),
     ];
     for (component, replicas) in replicas_after_each {
@@ -66,6 +67,7 @@ fn components_recover_without_restarting_containers(cluster: &mut Cluster) {
             "apiserver" => &mut cluster.apiserver,
             "etcd" => &mut cluster.etcd,
             "node-agent" => &mut cluster.nodes[0].agent,
+            "containerd" => &mut cluster.nodes[0].containerd,
             _ => &mut cluster.nodes[0].proxy,
         };
         process.kill();

@@ -10,7 +10,9 @@ fn the_readmes_session_works() {
     served_by_all(&cluster, 1, 3);
     pods_reach_the_service_by_name(&cluster);
     output_forms_agree(&cluster);
-    logs_follow_and_describe_tells(&cluster);
+    logs_and_describe_tell(&cluster);
+    logs_follow_to_the_end(&cluster);
+    a_watch_tells_what_changes(&cluster);
     an_image_is_rolled_out_and_back(&cluster);
     the_number_of_pods_follows(&cluster);
     apply_removes_what_left_the_file_and_keeps_what_others_set(&cluster);
@@ -89,7 +91,7 @@ fn output_forms_agree(cluster: &Cluster) {
     assert!(wide.contains("NODE") && wide.contains("10.244."), "{wide}");
 }
 
-fn logs_follow_and_describe_tells(cluster: &Cluster) {
+fn logs_and_describe_tell(cluster: &Cluster) {
     let pod = names(&ready_pods(cluster).unwrap_or_default())
         .pop_first()
         .unwrap_or_default();
@@ -110,6 +112,44 @@ fn logs_follow_and_describe_tells(cluster: &Cluster) {
             "{expected:?} is not in: {description}"
         );
     }
+}
+
+fn logs_follow_to_the_end(cluster: &Cluster) {
+    cluster.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: counts}\nspec:\n  restartPolicy: Never\n  containers:\n  - name: c\n    image: busybox:1\n    command: [/bin/sh, -c, 'echo first; until [ -e /tmp/go ]; do sleep 0.1; done; echo last']\n    volumeMounts: [{name: tmp, mountPath: /tmp}]\n  volumes: [{name: tmp, emptyDir: {}}]\n",
+    );
+    eventually("the pod has begun to count", SLOW, || {
+        let log = cluster.gantry(&["logs", "counts"]);
+        (log.stdout == "first\n").then_some(()).ok_or(log.stderr)
+    });
+    let mut followed = cluster.spawn(&["logs", "-f", "counts"]);
+    eventually("the first line is followed", SLOW, || {
+        let printed = followed.printed();
+        (printed == "first\n").then_some(()).ok_or(printed)
+    });
+    let uid = cluster.json(&["get", "pod", "counts"]).unwrap_or_default()["metadata"]["uid"].clone();
+    let volume = cluster.empty_dir(1, uid.as_str().unwrap_or_default(), "tmp");
+    if let Err(error) = std::fs::write(volume.join("go"), "") {
+        panic!("writing into {}: {error}", volume.display());
+    }
+    eventually("following ends with the container", SLOW, || {
+        followed.has_ended().then_some(()).ok_or_else(|| followed.printed())
+    });
+    assert_eq!(followed.printed(), "first\nlast\n");
+    cluster.must(&["delete", "pod", "counts"]);
+}
+
+fn a_watch_tells_what_changes(cluster: &Cluster) {
+    let mut watch = cluster.spawn(&["get", "configmaps", "-w", "-o", "name"]);
+    // Objects that were there are told first: once one of them is, what comes next is a change.
+    cluster.must(&["create", "-f", &cluster.write("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: seen}\n")]);
+    eventually("the new object is told", SLOW, || {
+        let printed = watch.printed();
+        let told = printed.lines().any(|line| line == "configmap/seen");
+        told.then_some(()).ok_or(printed)
+    });
+    assert!(!watch.has_ended(), "a watch goes on: {}", watch.printed());
+    cluster.must(&["delete", "configmap", "seen"]);
 }
 
 fn an_image_is_rolled_out_and_back(cluster: &Cluster) {

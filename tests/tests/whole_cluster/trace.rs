@@ -82,11 +82,28 @@ fn check(trace: &[Span]) -> Result<(), String> {
     }
     for start in trace.iter().filter(|span| span.name == "container.start") {
         let way = ancestors(trace, start);
-        for step in ["scheduler.schedule", "gantry apply"] {
+        for step in [
+            "node-agent.sync",
+            "scheduler.schedule",
+            "replicaset.reconcile",
+            "deployment.reconcile",
+            "gantry apply",
+        ] {
             if !way.iter().any(|name| name == step) {
                 return Err(format!("{step} is not on the way to container.start: {way:?}"));
             }
         }
+    }
+    // The pods' Ready is what the endpoints' controller acts on, and the proxy on what that one writes.
+    let programmed = trace.iter().filter(|span| span.name == "proxy.program");
+    let ways: Vec<Vec<String>> = programmed.map(|span| ancestors(trace, span)).collect();
+    let whole = |way: &Vec<String>| {
+        ["endpoint_slice.reconcile", "status.write", "gantry apply"]
+            .iter()
+            .all(|step| way.iter().any(|name| name == step))
+    };
+    if !ways.iter().any(whole) {
+        return Err(format!("no way from the proxy to a pod's status: {ways:?}"));
     }
     Ok(())
 }
