@@ -9,6 +9,7 @@ mod export;
 pub mod trace;
 pub mod metrics;
 pub mod health;
+pub mod connections;
 pub mod serve;
 pub mod shutdown;
 

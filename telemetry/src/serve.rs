@@ -12,33 +12,25 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use crate::connections::{self, Limits};
 use crate::health::{Endpoint, Health};
 use crate::metrics::{self, Registry};
 
-/// Probes and scrapers are few; more connections than this wait in the kernel's backlog.
-const MAX_CONNECTIONS: usize = 64;
-/// A peer that has not finished its TLS handshake or its request headers by then frees its place.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-/// An idle or slow connection frees its place after this: longer than a scrape interval of one minute.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(120);
-/// How long replies that are under way may take when the process ends.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-/// After `accept` fails, usually for lack of file descriptors, the next try waits for this.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const LIMITS: Limits = Limits {
+    // Probes and scrapers are few.
+    connections: 64,
+    handshake: Duration::from_secs(5),
+    // Longer than a scrape interval of one minute, so that a scraper keeps its connection, and an idle one ends.
+    lifetime: Some(Duration::from_secs(120)),
+    drain: Duration::from_secs(2),
+};
 
 /// PEM files of a listener.
 #[derive(Clone, Debug)]
@@ -75,36 +67,16 @@ pub async fn serve_on(
     health: Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let acceptor = TlsAcceptor::from(Arc::new(server_config(&tls)?));
+    let tls = server_config(&tls)?;
     let router = router(registry, health).layer(middleware::from_fn(require_certificate));
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = async {
-            let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, stream) = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = accepted => accepted,
-        };
-        match stream {
-            Ok((stream, _)) => {
-                let connection = connection(stream, acceptor.clone(), router.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    connections.close();
-    // Whoever still reads after this is cut off by the end of the process.
-    let _ = timeout(DRAIN_LIMIT, connections.wait()).await;
+    let service = move |certificates: Option<&[CertificateDer<'_>]>| {
+        Some(
+            router
+                .clone()
+                .layer(Extension(HasCertificate(certificates.is_some()))),
+        )
+    };
+    connections::serve(listener, tls, LIMITS, |_| {}, service, shutdown).await;
     Ok(())
 }
 
@@ -196,39 +168,6 @@ fn status(passed: bool) -> StatusCode {
         StatusCode::OK
     } else {
         StatusCode::INTERNAL_SERVER_ERROR
-    }
-}
-
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router, shutdown: CancellationToken) {
-    let handshake = timeout(HANDSHAKE_LIMIT, acceptor.accept(stream));
-    // A failed handshake is the peer's affair: a port scan or a probe without TLS.
-    let stream = match shutdown.run_until_cancelled(handshake).await {
-        Some(Ok(Ok(stream))) => stream,
-        Some(Ok(Err(error))) => return tracing::debug!(%error, "TLS handshake failed"),
-        Some(Err(_)) => return tracing::debug!("TLS handshake took too long"),
-        None => return,
-    };
-    let authenticated = HasCertificate(stream.get_ref().1.peer_certificates().is_some());
-    let service = TowerToHyperService::new(router.layer(Extension(authenticated)));
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE_LIMIT);
-    builder.http2().timer(TokioTimer::new());
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
-    let mut serving = std::pin::pin!(serving);
-    // Whether the process ends or the time is up, a reply that is under way may still be finished.
-    let until_shutdown = timeout(CONNECTION_LIMIT, shutdown.cancelled());
-    let ended = tokio::select! {
-        result = &mut serving => result,
-        _ = until_shutdown => {
-            serving.as_mut().graceful_shutdown();
-            timeout(DRAIN_LIMIT, serving).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
     }
 }
 
