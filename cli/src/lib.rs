@@ -82,6 +82,7 @@ fn telemetry(options: &Options) -> anyhow::Result<Telemetry> {
     let arguments = Args {
         log_level: options.log_level.clone(),
         otlp_endpoint: options.otlp_endpoint.clone(),
+        otlp_certificate: options.otlp_certificate.clone(),
         ..Args::default()
     };
     gantry_telemetry::init("gantry-cli", &arguments)

@@ -26,6 +26,9 @@ pub struct Options {
     /// OTLP gRPC endpoint that receives this command's spans, such as http://localhost:4317
     #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", help_heading = HEADING)]
     pub otlp_endpoint: Option<String>,
+    /// The authorities that an https endpoint's certificate may be signed by, in PEM [default: the system's]
+    #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_CERTIFICATE", value_name = "FILE", help_heading = HEADING)]
+    pub otlp_certificate: Option<PathBuf>,
     /// Which log lines of this command itself are written to standard error
     #[arg(
         long,

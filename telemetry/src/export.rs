@@ -4,14 +4,18 @@
 //! queue and hands them to a runtime of our own, so that neither a busy nor a stopped runtime of the process
 //! keeps spans from leaving.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig as _};
+use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
+use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanExporter};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Spans that wait for the collector. At about 1 KB each, at most 4 MB are held.
@@ -24,6 +28,8 @@ const BATCH_DELAY: Duration = Duration::from_secs(1);
 const EXPORT_LIMIT: Duration = Duration::from_secs(5);
 /// How long the process's end may be held up by the last spans.
 pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
+/// Where Debian and its relatives keep the authorities that a machine trusts.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// A collector that is away is worth one log line in this time, not one for each batch.
 const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -35,8 +41,12 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
-    /// Prepares the connection without making it. Fails when `endpoint` is not a URL.
-    pub(crate) fn start(endpoint: &str) -> anyhow::Result<(Exporter, BatchSpanProcessor)> {
+    /// Prepares the connection without making it. Fails when `endpoint` is not a URL, or when it is an `https` one
+    /// and the authorities in `certificate` (the system's, if `None`) cannot be read.
+    pub(crate) fn start(
+        endpoint: &str,
+        certificate: Option<&Path>,
+    ) -> anyhow::Result<(Exporter, BatchSpanProcessor)> {
         let endpoint = if endpoint.contains("://") {
             endpoint.to_owned()
         } else {
@@ -55,10 +65,15 @@ impl Exporter {
         let otlp = {
             // The channel spawns its driver on the runtime that is entered while it is built.
             let _entered = handle.enter();
-            OtlpExporter::builder()
+            let mut builder = OtlpExporter::builder()
                 .with_tonic()
                 .with_endpoint(&endpoint)
-                .with_timeout(EXPORT_LIMIT)
+                .with_timeout(EXPORT_LIMIT);
+            if endpoint.starts_with("https://") {
+                let authorities = authorities(certificate.unwrap_or(Path::new(SYSTEM_AUTHORITIES)))?;
+                builder = builder.with_tls_config(ClientTlsConfig::new().ca_certificate(authorities));
+            }
+            builder
                 .build()
                 .with_context(|| format!("--otlp-endpoint {endpoint:?}"))?
         };
@@ -78,6 +93,23 @@ impl Exporter {
             .build();
         Ok((started, processor))
     }
+}
+
+/// Reads certificates here, where a mistake can still be told: the connection would only fail, again and again.
+fn authorities(path: &Path) -> anyhow::Result<Certificate> {
+    let read = || -> anyhow::Result<Vec<u8>> {
+        let pem = std::fs::read(path)?;
+        let first = CertificateDer::pem_slice_iter(&pem).next();
+        first.context("it holds no certificate")??;
+        Ok(pem)
+    };
+    let pem = read().with_context(|| {
+        let path = path.display();
+        format!(
+            "--otlp-certificate {path}: an https endpoint needs the authorities that sign its certificate"
+        )
+    })?;
+    Ok(Certificate::from_pem(pem))
 }
 
 impl Drop for Exporter {

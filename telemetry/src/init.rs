@@ -1,5 +1,7 @@
 //! Installing the subscriber: the log layer and the trace layer, each with its own filter.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
@@ -25,6 +27,14 @@ pub struct Args {
     /// OTLP gRPC endpoint that receives traces, e.g. `http://localhost:4317`. Without it no span is exported.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", global = true)]
     pub otlp_endpoint: Option<String>,
+    /// The authorities that an `https` endpoint's certificate may be signed by, in PEM [default: the system's]
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        value_name = "FILE",
+        global = true
+    )]
+    pub otlp_certificate: Option<PathBuf>,
     /// Which share of new traces is recorded, from 0 to 1. A trace that another process began keeps the
     /// decision of that process.
     #[arg(long, default_value_t = 1.0, value_parser = parse_ratio, global = true)]
@@ -84,6 +94,7 @@ impl Default for Args {
             log_level: "info".into(),
             log_format: LogFormat::Text,
             otlp_endpoint: None,
+            otlp_certificate: None,
             trace_ratio: 1.0,
         }
     }
@@ -108,7 +119,7 @@ where
         .with_resource(resource(service));
     let mut exporter = None;
     if let Some(endpoint) = endpoint {
-        let (started, processor) = Exporter::start(endpoint)?;
+        let (started, processor) = Exporter::start(endpoint, args.otlp_certificate.as_deref())?;
         provider = provider.with_span_processor(processor);
         exporter = Some(started);
     }
@@ -293,6 +304,14 @@ mod tests {
                 ..Args::default()
             },
             "--otlp-endpoint",
+        );
+        check(
+            Args {
+                otlp_endpoint: Some("https://localhost:4317".to_owned()),
+                otlp_certificate: Some("/nowhere/ca.crt".into()),
+                ..Args::default()
+            },
+            "--otlp-certificate /nowhere/ca.crt",
         );
         for ratio in ["-0.1", "1.1", "NaN", "half"] {
             assert!(parse_ratio(ratio).is_err(), "{ratio}");

@@ -1,11 +1,13 @@
 //! The health and metrics listener, over real TLS.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gantry_telemetry::connections::{self, Limits};
 use gantry_telemetry::health::Health;
 use gantry_telemetry::metrics::Registry;
 use gantry_telemetry::serve::{TlsFiles, serve_on};
@@ -14,6 +16,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -66,13 +69,11 @@ impl Authority {
     }
 }
 
-/// Status and body of one request, or why the connection failed.
-async fn get(
+async fn connect(
     address: SocketAddr,
     authority: &Authority,
     client: Option<Identity>,
-    path: &str,
-) -> Result<(u16, String), Box<dyn std::error::Error>> {
+) -> Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>, Box<dyn std::error::Error>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.certificate.der().clone())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -85,9 +86,19 @@ async fn get(
     };
     let stream = tokio::net::TcpStream::connect(address).await?;
     let name = ServerName::from(address.ip());
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+    Ok(tokio_rustls::TlsConnector::from(Arc::new(config))
         .connect(name, stream)
-        .await?;
+        .await?)
+}
+
+/// Status and body of one request, or why the connection failed.
+async fn get(
+    address: SocketAddr,
+    authority: &Authority,
+    client: Option<Identity>,
+    path: &str,
+) -> Result<(u16, String), Box<dyn std::error::Error>> {
+    let stream = connect(address, authority, client).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = hyper::Request::get(path)
@@ -170,4 +181,45 @@ async fn health_is_open_and_metrics_need_a_certificate_of_the_ca() {
         .unwrap()
         .unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_says_nothing_or_half_a_request_after_its_handshake_loses_its_place() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue(ExtendedKeyUsagePurpose::ServerAuth);
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let limits = Limits {
+        connections: 1,
+        handshake: Duration::from_millis(200),
+        lifetime: None,
+        drain: Duration::from_secs(1),
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let ok = tower::service_fn(async |_| Ok::<_, Infallible>(hyper::Response::new(Empty::<Bytes>::new())));
+    let server = connections::serve(listener, tls, limits, |_| {}, move |_| Some(ok), shutdown.clone());
+    let server = tokio::spawn(server);
+
+    for said in [
+        "",
+        "PRI",
+        "GET / HT",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: ",
+    ] {
+        let mut peer = connect(address, &authority, None).await.unwrap();
+        peer.write_all(said.as_bytes()).await.unwrap();
+        // There is one place, which the peer has.
+        let request = tokio::time::timeout(DEADLINE, get(address, &authority, None, "/"));
+        assert_eq!(request.await.expect(said).unwrap().0, 200, "{said:?}");
+    }
+    shutdown.cancel();
+    tokio::time::timeout(DEADLINE, server).await.unwrap().unwrap();
 }
