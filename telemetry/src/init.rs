@@ -13,6 +13,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 
 use crate::export::{Exporter, SHUTDOWN_LIMIT};
 use crate::log;
+use crate::ring::IntoRing;
 use crate::trace::CauseSampler;
 
 /// The command line arguments of every Gantry process; flatten them with `#[command(flatten)]`.
@@ -116,7 +117,8 @@ where
         .filter(|endpoint| !endpoint.is_empty());
     let mut provider = SdkTracerProvider::builder()
         .with_sampler(CauseSampler::new(args.trace_ratio))
-        .with_resource(resource(service));
+        .with_resource(resource(service))
+        .with_span_processor(IntoRing { service });
     let mut exporter = None;
     if let Some(endpoint) = endpoint {
         let (started, processor) = Exporter::start(endpoint, args.otlp_certificate.as_deref())?;

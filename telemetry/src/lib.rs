@@ -7,6 +7,7 @@ mod init;
 mod log;
 mod export;
 pub mod trace;
+pub mod ring;
 pub mod metrics;
 pub mod health;
 pub mod connections;

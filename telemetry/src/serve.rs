@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connections::{self, Limits};
 use crate::health::{Endpoint, Health};
 use crate::metrics::{self, Registry};
+use crate::ring;
 
 const LIMITS: Limits = Limits {
     // Probes and scrapers are few.
@@ -43,7 +44,7 @@ pub struct TlsFiles {
     pub ca: PathBuf,
 }
 
-/// Serves `/livez`, `/readyz` and `/healthz` to anybody, and `/metrics` and single checks to those who show a
+/// Serves `/livez`, `/readyz` and `/healthz` to anybody, and `/metrics`, `/debug/traces/ID` and single checks to those who show a
 /// client certificate signed by the CA (others get 401). Returns once `shutdown` is cancelled and replies are
 /// sent; fails when the files cannot be read or the address is taken.
 pub async fn serve(
@@ -85,7 +86,8 @@ pub async fn serve_on(
 pub fn router(registry: Registry, health: Health) -> Router {
     let mut router = Router::new()
         .route("/metrics", get(metrics_text))
-        .with_state(registry);
+        .with_state(registry)
+        .route("/debug/traces/{trace_id}", get(trace_json));
     for endpoint in [Endpoint::Live, Endpoint::Ready, Endpoint::Health] {
         let routes = Router::new()
             .route(&format!("/{}", endpoint.name()), get(report))
@@ -122,6 +124,19 @@ async fn metrics_text(State(registry): State<Registry>) -> Response {
         metrics::encode(&registry),
     )
         .into_response()
+}
+
+/// The spans of a trace that this process remembers.
+async fn trace_json(UrlPath(trace_id): UrlPath<String>) -> Response {
+    match ring::ring().trace(&trace_id) {
+        Some(spans) => ([(header::CONTENT_TYPE, "application/json")], spans.to_string()).into_response(),
+        None => (
+            StatusCode::BAD_REQUEST,
+            PLAIN,
+            "a trace id has 32 hexadecimal digits\n",
+        )
+            .into_response(),
+    }
 }
 
 async fn report(
