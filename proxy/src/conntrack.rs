@@ -4,65 +4,58 @@
 //! as it sends. TCP needs nothing: its connections end, and those under way should reach their endpoint.
 
 use crate::service::Protocol;
-use crate::topology::{PlacedPort, Replaced};
-use std::collections::BTreeSet;
+use crate::topology::{Placed, Replaced};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-/// UDP flows to be forgotten.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaleFlow {
-    /// Where the sender sends to; `None` for a node port, which any address of the node has.
-    pub destination: Option<Ipv4Addr>,
+/// What UDP senders send to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    /// `None` for a node port, which any address of the node has.
+    pub address: Option<Ipv4Addr>,
     pub port: u16,
-    /// Where the packets go. `None`: where they were sent to, because the port had no endpoint.
-    pub endpoint: Option<Ipv4Addr>,
 }
 
-/// Flows to endpoints that left, and flows that began before there was an endpoint.
-pub fn stale_flows(replaced: &Replaced) -> Vec<StaleFlow> {
-    let Some(old) = &replaced.old else {
-        return Vec::new();
-    };
-    let mut flows = Vec::new();
-    for port in old.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
-        let new = replaced
-            .new
-            .iter()
-            .flat_map(|new| &new.ports)
-            .find(|new| new.chain == port.chain);
-        let remaining = new.map(addresses).unwrap_or_default();
-        let left = addresses(port)
-            .into_iter()
-            .filter(|address| !remaining.contains(address))
-            .map(Some);
-        let began_early = (port.endpoints.is_empty() && !remaining.is_empty()).then_some(None);
-        for endpoint in left.chain(began_early) {
-            let services = old.cluster_ips.iter().chain(&old.external_ips);
-            flows.extend(services.map(|ip| StaleFlow {
-                destination: Some(*ip),
-                port: port.number,
-                endpoint,
-            }));
-            flows.extend(port.node_port.map(|port| StaleFlow {
-                destination: None,
-                port,
-                endpoint,
-            }));
+/// Where flows may go on to. All others to the same frontend are to be forgotten: those to endpoints that left,
+/// and those that began before there was an endpoint or a Service and go to the frontend's own address.
+pub type EndpointsByFrontend = BTreeMap<Frontend, BTreeSet<Ipv4Addr>>;
+
+/// The frontends to which flows may have become stale.
+pub fn changed_frontends(replaced: &Replaced) -> EndpointsByFrontend {
+    let old = replaced.old.as_ref().map(frontends).unwrap_or_default();
+    let mut changed = replaced.new.as_ref().map(frontends).unwrap_or_default();
+    for (frontend, endpoints) in &old {
+        let now = changed.entry(*frontend).or_default();
+        // A Service that only gains endpoints has no flows elsewhere.
+        if !endpoints.is_empty() && endpoints.is_subset(now) {
+            changed.remove(frontend);
         }
     }
-    flows
+    changed
 }
 
-fn addresses(port: &PlacedPort) -> BTreeSet<Ipv4Addr> {
-    port.endpoints.iter().map(|endpoint| endpoint.address).collect()
+/// One Service's UDP frontends, each with its endpoints.
+pub fn frontends(placed: &Placed) -> EndpointsByFrontend {
+    let mut frontends = EndpointsByFrontend::new();
+    for port in placed.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+        let endpoints: BTreeSet<Ipv4Addr> = port.endpoints.iter().map(|endpoint| endpoint.address).collect();
+        let addresses = placed.cluster_ips.iter().chain(&placed.external_ips);
+        let own = addresses.map(|address| Frontend {
+            address: Some(*address),
+            port: port.number,
+        });
+        let node_port = port.node_port.map(|port| Frontend { address: None, port });
+        frontends.extend(own.chain(node_port).map(|frontend| (frontend, endpoints.clone())));
+    }
+    frontends
 }
 
-/// Makes the kernel forget the flows. Failing is logged: the rules are right, and the flows end some day.
-pub async fn forget(flows: Vec<StaleFlow>) {
-    if flows.is_empty() {
+/// Makes the kernel forget stale flows. Failing is logged: the rules are right, and the flows end some day.
+pub async fn forget_stale(endpoints_by_frontend: EndpointsByFrontend) {
+    if endpoints_by_frontend.is_empty() {
         return;
     }
-    let outcome = tokio::task::spawn_blocking(move || netlink::forget(&flows)).await;
+    let outcome = tokio::task::spawn_blocking(move || netlink::forget_stale(&endpoints_by_frontend)).await;
     match outcome {
         Ok(Ok(0)) => {}
         Ok(Ok(count)) => tracing::debug!(count, "UDP flows to endpoints that left are forgotten"),

@@ -23,7 +23,7 @@ pub struct Change {
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// Claims by the order of their Services.
-    claims_by_item: HashMap<Item, Vec<(u32, Value)>>,
+    claims_by_item: HashMap<Item, Vec<(u64, Value)>>,
 }
 
 impl Ledger {
@@ -45,7 +45,7 @@ impl Ledger {
         }
     }
 
-    fn set(&mut self, item: Item, former: Option<Value>, claim: Option<(u32, Value)>, changes: &mut Changes) {
+    fn set(&mut self, item: Item, former: Option<Value>, claim: Option<(u64, Value)>, changes: &mut Changes) {
         let Some((order, value)) = claim else { return };
         if item.belongs_to_one() {
             changes.record(item, former, Some(value));
@@ -59,7 +59,7 @@ impl Ledger {
         changes.record(item, before, winner(claims));
     }
 
-    fn withdraw(&mut self, item: Item, order: u32, value: Value, changes: &mut Changes) {
+    fn withdraw(&mut self, item: Item, order: u64, value: Value, changes: &mut Changes) {
         if item.belongs_to_one() {
             changes.record(item, Some(value), None);
             return;
@@ -77,7 +77,7 @@ impl Ledger {
     }
 }
 
-fn winner(claims: &[(u32, Value)]) -> Option<Value> {
+fn winner(claims: &[(u64, Value)]) -> Option<Value> {
     claims.first().map(|(_, value)| value.clone())
 }
 

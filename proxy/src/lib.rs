@@ -34,6 +34,7 @@ use ruleset::Node;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -84,27 +85,43 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             .then_some(())
             .ok_or_else(|| "the kernel does not hold the rules yet".to_owned())
     });
-    tasks.spawn(programmer.run(shutdown.clone()));
+    let programming = tasks.spawn(programmer.run(shutdown.clone()));
 
     address::add(config.cluster_dns).await?;
     let listeners = dns::Listeners::bind((config.cluster_dns, DNS_PORT).into()).await?;
     let upstreams = Upstreams::new(config.resolv_conf.clone(), config.cluster_dns);
     let resolver = Resolver::new(zone, upstreams, metrics);
-    tasks.spawn(listeners.serve(resolver, shutdown.clone()));
+    let answering = tasks.spawn(listeners.serve(resolver, shutdown.clone()));
 
-    let served = match tls(&config)? {
-        Some(tls) => {
-            gantry_telemetry::serve::serve(config.listen, tls, registry, health, shutdown.clone()).await
+    let tls = tls(&config)?;
+    let serving = async {
+        match tls {
+            Some(tls) => {
+                gantry_telemetry::serve::serve(config.listen, tls, registry, health, shutdown.clone()).await
+            }
+            None => {
+                shutdown.cancelled().await;
+                Ok(())
+            }
         }
-        None => {
-            shutdown.cancelled().await;
-            Ok(())
-        }
+    };
+    let served = tokio::select! {
+        served = serving => served,
+        error = panicked("keeping the rules", programming) => Err(error),
+        error = panicked("answering DNS", answering) => Err(error),
     };
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;
     served
+}
+
+/// Returns only when the task panicked: a proxy that goes on without it would serve what once was, and be healthy.
+async fn panicked(what: &str, task: JoinHandle<()>) -> anyhow::Error {
+    match task.await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => anyhow::anyhow!("{what} failed: {error}"),
+    }
 }
 
 /// Removes what [`run`] leaves behind.

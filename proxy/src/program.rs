@@ -1,13 +1,13 @@
 //! The one task that owns the rules.
 //!
 //! ```text
-//!               loaded                     refused
+//!               loaded                 refused, or gone
 //! Unknown ----------------> Programmed --------------> Unknown
 //!    ^  `- refused: again,      |  ^
 //!    |     after a pause        `--' changes loaded
 //! ```
 
-use crate::conntrack::{self, StaleFlow};
+use crate::conntrack::{self, EndpointsByFrontend};
 use crate::dns::Zone;
 use crate::follow::{Wake, Wakes, service_of};
 use crate::ledger::{Changes, Ledger};
@@ -30,6 +30,8 @@ use tracing::Instrument as _;
 
 /// Changes that come closer together than this are loaded together. A lone change does not wait.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
+/// How long Services go unserved, at most, when somebody removes the table. One touch takes some milliseconds.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause after the kernel refused rules, doubled with each refusal up to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
@@ -67,7 +69,7 @@ enum Kernel {
 #[derive(Default)]
 struct Round {
     changes: Changes,
-    stale_flows: Vec<StaleFlow>,
+    udp_frontends: EndpointsByFrontend,
     causes: Vec<Arc<str>>,
     triggered: Vec<SystemTime>,
     services: usize,
@@ -91,11 +93,26 @@ impl Programmer {
             if self.program(&mut state, round).await {
                 pause = FIRST_PAUSE;
                 tokio::time::sleep(MIN_INTERVAL).await;
-                self.wakes.some().await;
+                if tokio::time::timeout(TOUCH_INTERVAL, self.wakes.some())
+                    .await
+                    .is_err()
+                {
+                    self.touch(&mut state).await;
+                }
             } else {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LAST_PAUSE);
             }
+        }
+    }
+
+    /// Finds out whether the table is still there, by a change that does nothing: `nft flush ruleset`, which
+    /// reloading a firewall does, takes our table, too.
+    async fn touch(&self, state: &mut State) {
+        if let Err(error) = nft::run(&render::touch(&self.node.table)).await {
+            tracing::warn!(%error, "the rules are gone; loading all of them");
+            self.programmed.store(false, Ordering::Relaxed);
+            state.kernel = Kernel::Unknown;
         }
     }
 
@@ -117,7 +134,9 @@ impl Programmer {
                 tracing::error!(service = %key, dropped = replaced.dropped, "more ports or endpoints than fit");
             }
             state.ledger.replace(&replaced, &mut round.changes);
-            round.stale_flows.extend(conntrack::stale_flows(&replaced));
+            round
+                .udp_frontends
+                .extend(conntrack::changed_frontends(&replaced));
             let unseen = wake
                 .causes
                 .into_iter()
@@ -192,11 +211,15 @@ impl Programmer {
             self.metrics.failures.inc();
             return false;
         }
+        let mut udp_frontends = round.udp_frontends;
         if full {
             self.metrics.full_syncs.inc();
+            // What changed while nobody looked, or could not be loaded, may have left stale flows of any Service.
+            let services = state.topology.services();
+            udp_frontends.extend(services.flat_map(|(_, placed)| conntrack::frontends(placed)));
         }
         self.observe(&round.triggered);
-        conntrack::forget(round.stale_flows).await;
+        conntrack::forget_stale(udp_frontends).await;
         true
     }
 

@@ -26,6 +26,11 @@ pub fn unload(table: &str) -> String {
     format!("add table ip {table}\ndelete table ip {table}\n")
 }
 
+/// Changes nothing, and is refused when our table is not there.
+pub fn touch(table: &str) -> String {
+    format!("flush chain ip {table} touched\n")
+}
+
 /// Carries out changes to a table that holds the rules they start from.
 ///
 /// Elements go before the chains that they point to, and come after them; a changed element goes and comes.
@@ -75,6 +80,10 @@ pub fn transaction(node: &Node, changes: &Changes) -> String {
 }
 
 /// The chains, maps and sets that are always there.
+///
+/// Connection tracking leaves the addresses of a packet that it finds invalid, such as one outside of the window,
+/// untranslated. A client that got such a reply, or a reset in reply to such a packet, would break off a connection
+/// that is well; so they are dropped, as kube-proxy's iptables mode does (kubernetes/kubernetes#74839).
 fn frame(node: &Node) -> String {
     let Node {
         table,
@@ -135,15 +144,19 @@ table ip {table} {{
   }}
   chain refuse_forwarded {{
     type filter hook forward priority 0; policy accept;
-    ip daddr @cluster_ips goto refuse
+    ct state invalid drop
+    ct state new ip daddr @cluster_ips goto refuse
   }}
   chain refuse_own {{
     type filter hook output priority 0; policy accept;
-    ip daddr @cluster_ips goto refuse
+    ct state new ip daddr @cluster_ips goto refuse
   }}
   chain refuse {{
     meta l4proto tcp reject with tcp reset
     reject with icmp port-unreachable
+  }}
+  chain touched {{
+    comment \"always empty: flushing it tells whether the table is there\"
   }}
 }}
 "

@@ -76,7 +76,7 @@ pub struct Rule {
 
 /// Everything the kernel should hold.
 pub fn ruleset(topology: &Topology, node: &Node) -> Ruleset {
-    let mut claims: HashMap<Item, (u32, Value)> = HashMap::new();
+    let mut claims: HashMap<Item, (u64, Value)> = HashMap::new();
     for (_, placed) in topology.services() {
         for (item, value) in items(placed) {
             let claim = (placed.order, value);

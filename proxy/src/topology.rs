@@ -19,14 +19,14 @@ pub const BLOCKS: u32 = 1 << (32 - 14);
 pub struct Topology {
     services: BTreeMap<Key, Placed>,
     blocks: Numbers,
-    orders: Numbers,
+    next_order: u64,
 }
 
 /// A Service with a cluster address, with its endpoints at their places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// Which of two Services that claim the same address or port came first: the lower number.
-    pub order: u32,
+    pub order: u64,
     pub cluster_ips: Vec<Ipv4Addr>,
     pub external_ips: Vec<Ipv4Addr>,
     pub policy: Policy,
@@ -73,11 +73,8 @@ impl Topology {
     }
 
     fn place(&mut self, key: &Key, view: &ServiceView, old: Option<&Placed>, dropped: &mut usize) -> Placed {
-        // The orders cannot run out before memory does.
-        let order = old
-            .map(|old| old.order)
-            .or_else(|| self.orders.take(u32::MAX))
-            .unwrap_or(u32::MAX);
+        let order = old.map_or(self.next_order, |old| old.order);
+        self.next_order = self.next_order.max(order + 1);
         let mut ports: Vec<PlacedPort> = Vec::with_capacity(view.ports.len());
         for port in &view.ports {
             let chain = chain(key, port);
@@ -114,9 +111,6 @@ impl Topology {
 
     fn release(&mut self, old: Option<&Placed>, new: Option<&Placed>) {
         let Some(old) = old else { return };
-        if new.is_none() {
-            self.orders.give_back(old.order);
-        }
         let kept: BTreeSet<u32> = new
             .iter()
             .flat_map(|new| &new.ports)

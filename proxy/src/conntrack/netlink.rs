@@ -1,8 +1,7 @@
 //! The kernel's connection tracking table, by netlink (linux/netfilter/nfnetlink_conntrack.h).
 
-use super::StaleFlow;
+use super::{EndpointsByFrontend, Frontend};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
-use std::collections::HashSet;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -34,9 +33,8 @@ const fn message_type(number: u16) -> u16 {
     CONNTRACK_SUBSYSTEM << 8 | number
 }
 
-/// Deletes the entries of these flows and returns how many there were.
-pub(super) fn forget(flows: &[StaleFlow]) -> io::Result<usize> {
-    let wanted: HashSet<Flow> = flows.iter().map(Flow::from).collect();
+/// Deletes the entries of stale flows and returns how many there were.
+pub(super) fn forget_stale(endpoints_by_frontend: &EndpointsByFrontend) -> io::Result<usize> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -45,7 +43,7 @@ pub(super) fn forget(flows: &[StaleFlow]) -> io::Result<usize> {
     let mut found = Vec::new();
     socket.send(&message(GET, REQUEST | DUMP, &[]), 0)?;
     exchange(&socket, |attributes| {
-        if let Some(tuple) = matches(attributes, &wanted) {
+        if let Some(tuple) = stale(attributes, endpoints_by_frontend) {
             found.push(tuple.to_vec());
         }
     })?;
@@ -60,26 +58,8 @@ pub(super) fn forget(flows: &[StaleFlow]) -> io::Result<usize> {
     Ok(found.len())
 }
 
-/// What tells one flow from others: where it was sent to, where it goes.
-#[derive(PartialEq, Eq, Hash)]
-struct Flow {
-    destination: Option<Ipv4Addr>,
-    port: u16,
-    endpoint: Option<Ipv4Addr>,
-}
-
-impl From<&StaleFlow> for Flow {
-    fn from(flow: &StaleFlow) -> Flow {
-        Flow {
-            destination: flow.destination,
-            port: flow.port,
-            endpoint: flow.endpoint,
-        }
-    }
-}
-
-/// The whole original tuple's attribute, if the entry is one of the wanted flows.
-fn matches<'a>(attributes: &'a [u8], wanted: &HashSet<Flow>) -> Option<&'a [u8]> {
+/// The whole original tuple's attribute, if the entry is a stale flow.
+fn stale<'a>(attributes: &'a [u8], endpoints_by_frontend: &EndpointsByFrontend) -> Option<&'a [u8]> {
     let original = Attributes(attributes).find(|attribute| attribute.kind == TUPLE_ORIGINAL)?;
     let reply = find(attributes, TUPLE_REPLY)?;
     let protocol = find(original.value, TUPLE_PROTOCOL)?;
@@ -88,16 +68,10 @@ fn matches<'a>(attributes: &'a [u8], wanted: &HashSet<Flow>) -> Option<&'a [u8]>
     }
     let port = u16::from_be_bytes(find(protocol, PORT_DESTINATION)?.try_into().ok()?);
     let destination = address(original.value, IP_DESTINATION)?;
-    let source_of_reply = address(reply, IP_SOURCE)?;
-    let endpoint = (source_of_reply != destination).then_some(source_of_reply);
-    let is_wanted = |destination| {
-        wanted.contains(&Flow {
-            destination,
-            port,
-            endpoint,
-        })
-    };
-    (is_wanted(Some(destination)) || is_wanted(None)).then_some(original.whole)
+    let endpoints_of = |address| endpoints_by_frontend.get(&Frontend { address, port });
+    let endpoints = endpoints_of(Some(destination)).or_else(|| endpoints_of(None))?;
+    let endpoint = address(reply, IP_SOURCE)?;
+    (!endpoints.contains(&endpoint)).then_some(original.whole)
 }
 
 fn address(tuple: &[u8], kind: u16) -> Option<Ipv4Addr> {

@@ -5,54 +5,55 @@ use gantry_proto::Key;
 
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
-fn flows(protocol: Protocol, old: &[u8], new: &[u8]) -> Vec<StaleFlow> {
-    let view = |pods: &[u8]| ServiceView {
+fn view(protocol: Protocol, pods: &[u8]) -> ServiceView {
+    let endpoint = |last: &u8| Endpoint {
+        address: [10, 0, 0, *last].into(),
+        port: 53,
+        local: false,
+    };
+    ServiceView {
         cluster_ips: vec![SERVICE],
         ports: vec![Port {
             name: String::new(),
             protocol,
             number: 53,
             node_port: Some(30053),
-            endpoints: pods
-                .iter()
-                .map(|last| Endpoint {
-                    address: pod(*last),
-                    port: 53,
-                    local: false,
-                })
-                .collect(),
+            endpoints: pods.iter().map(endpoint).collect(),
         }],
         ..ServiceView::default()
-    };
-    let mut topology = Topology::default();
-    let key = Key::new("default", "dns");
-    topology.replace(&key, Some(&view(old)));
-    stale_flows(&topology.replace(&key, Some(&view(new))))
-}
-
-fn pod(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, last)
-}
-
-fn both(endpoint: Option<Ipv4Addr>) -> Vec<StaleFlow> {
-    vec![
-        StaleFlow {
-            destination: Some(SERVICE),
-            port: 53,
-            endpoint,
-        },
-        StaleFlow {
-            destination: None,
-            port: 30053,
-            endpoint,
-        },
-    ]
+    }
 }
 
 #[test]
-fn only_udp_flows_to_endpoints_that_left_or_to_none_are_stale() {
-    assert_eq!(flows(Protocol::Udp, &[1, 2], &[2, 3]), both(Some(pod(1))));
-    assert_eq!(flows(Protocol::Udp, &[], &[2]), both(None));
-    assert_eq!(flows(Protocol::Udp, &[1], &[1, 2]), []);
-    assert_eq!(flows(Protocol::Tcp, &[1, 2], &[2]), []);
+fn flows_are_looked_at_when_endpoints_left_or_the_first_ones_came() {
+    let check = |old: Option<&[u8]>, new: Option<&[u8]>, expected: Option<&[u8]>| {
+        for protocol in [Protocol::Udp, Protocol::Tcp] {
+            let (mut topology, key) = (Topology::default(), Key::new("default", "dns"));
+            topology.replace(&key, old.map(|pods| view(protocol, pods)).as_ref());
+            let replaced = topology.replace(&key, new.map(|pods| view(protocol, pods)).as_ref());
+            let endpoints = expected.filter(|_| protocol == Protocol::Udp).map(|pods| {
+                let pods = pods.iter().map(|last| Ipv4Addr::new(10, 0, 0, *last));
+                pods.collect::<BTreeSet<_>>()
+            });
+            let frontends = [(Some(SERVICE), 53), (None, 30053)];
+            let frontends = frontends.map(|(address, port)| Frontend { address, port });
+            let expected: EndpointsByFrontend = endpoints
+                .into_iter()
+                .flat_map(|endpoints| frontends.map(|frontend| (frontend, endpoints.clone())))
+                .collect();
+            assert_eq!(
+                changed_frontends(&replaced),
+                expected,
+                "{protocol} {old:?} {new:?}"
+            );
+        }
+    };
+    check(Some(&[1, 2]), Some(&[2, 3]), Some(&[2, 3]));
+    check(Some(&[]), Some(&[2]), Some(&[2]));
+    check(Some(&[1, 2]), Some(&[]), Some(&[]));
+    check(Some(&[1]), None, Some(&[]));
+    // A sender may have been there before the Service was.
+    check(None, Some(&[1]), Some(&[1]));
+    check(Some(&[1]), Some(&[1, 2]), None);
+    check(Some(&[1]), Some(&[1]), None);
 }

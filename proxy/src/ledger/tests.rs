@@ -115,3 +115,24 @@ fn one_endpoint_in_the_place_of_another_changes_one_element() {
         [&Item::Endpoint(Protocol::Tcp, 0)]
     );
 }
+
+#[test]
+fn a_service_that_came_later_never_takes_an_address_from_one_that_has_it() {
+    let shared = Ipv4Addr::new(192, 0, 2, 1);
+    let mut topology = Topology::default();
+    let mut place = |name: &str, present: bool| {
+        let view = present.then(|| ServiceView {
+            cluster_ips: vec![shared],
+            ..ServiceView::default()
+        });
+        topology.replace(&Key::new("default", name), view.as_ref());
+        let orders = topology
+            .services()
+            .map(|(key, placed)| (placed.order, key.name.clone()));
+        orders.min().map(|(_, name)| name)
+    };
+    place("a", true);
+    place("b", true);
+    assert_eq!(place("a", false).as_deref(), Some("b"));
+    assert_eq!(place("a", true).as_deref(), Some("b"), "a is a new Service");
+}

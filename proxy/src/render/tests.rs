@@ -158,15 +158,19 @@ fn a_full_load_replaces_the_table() {
           }
           chain refuse_forwarded {
             type filter hook forward priority 0; policy accept;
-            ip daddr @cluster_ips goto refuse
+            ct state invalid drop
+            ct state new ip daddr @cluster_ips goto refuse
           }
           chain refuse_own {
             type filter hook output priority 0; policy accept;
-            ip daddr @cluster_ips goto refuse
+            ct state new ip daddr @cluster_ips goto refuse
           }
           chain refuse {
             meta l4proto tcp reject with tcp reset
             reject with icmp port-unreachable
+          }
+          chain touched {
+            comment "always empty: flushing it tells whether the table is there"
           }
         }
         add map ip gantry endpoints_tcp_0 { typeof numgen inc mod 2 : ip daddr . tcp dport; }

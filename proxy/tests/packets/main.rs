@@ -55,10 +55,10 @@ impl Proxy {
         let mut changes = Changes::default();
         self.ledger.replace(&replaced, &mut changes);
         self.run(render::transaction(&self.node, &changes));
-        let flows = conntrack::stale_flows(&replaced);
+        let frontends = conntrack::changed_frontends(&replaced);
         self.network
             .node
-            .run(move || network::block_on(conntrack::forget(flows)));
+            .run(move || network::block_on(conntrack::forget_stale(frontends)));
     }
 
     fn run(&self, text: String) {
@@ -187,6 +187,18 @@ fn a_service_without_endpoints_and_a_port_that_no_service_has_refuse_at_once() {
 }
 
 #[test]
+fn a_table_that_somebody_removed_is_noticed() {
+    let proxy = Proxy::new(true);
+    let touched = || {
+        let touch = || network::block_on(nft::run(&render::touch("gantry")));
+        proxy.network.node.run(touch).is_ok()
+    };
+    assert!(touched());
+    proxy.run("flush ruleset".to_owned());
+    assert!(!touched());
+}
+
+#[test]
 fn a_node_port_answers_outside_clients_through_the_node() {
     let mut proxy = Proxy::new(true);
     proxy.set("web", Some(&view(WEB, &[0, 1])));
@@ -268,6 +280,8 @@ fn a_udp_sender_that_keeps_its_port_follows_its_service_to_another_endpoint() {
             .client
             .run(|| network::ask_by_udp((Network::NODE, NODE_PORT), Some(4000)))
     };
+    // The sender is there before the Service.
+    assert_eq!(ask(&proxy).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     proxy.set("web", Some(&service(&[])));
     assert_eq!(ask(&proxy).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     for pod in [0, 1] {
