@@ -8,7 +8,7 @@ pub mod container_mounts;
 
 use crate::pod::environment::Sources;
 use crate::volume::atomic_writer::Payload;
-use gantry_proto::core::v1::{Pod, Volume};
+use gantry_proto::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -76,20 +76,10 @@ fn set_up_one(
         .fs_group
         .and_then(|group| u32::try_from(group).ok());
     let text = |error: std::io::Error| format!("{}: {error}", place.display());
-    std::fs::create_dir_all(&place).map_err(text)?;
     if let Some(empty_dir) = &source.empty_dir {
-        if empty_dir.medium == "Memory" {
-            let size = empty_dir
-                .size_limit
-                .as_ref()
-                .map(|limit| limit.value())
-                .filter(|bytes| *bytes > 0);
-            mounts::tmpfs(&place, size, 0o777).map_err(text)?;
-        } else if !matches!(empty_dir.medium.as_str(), "" | "HugePages") {
-            return Err(format!("unknown storage medium {:?}", empty_dir.medium));
-        }
-        return open_to_group(&place, group, 0o777).map_err(text);
+        return set_up_empty_dir(&place, empty_dir, group);
     }
+    std::fs::create_dir_all(&place).map_err(text)?;
     if payload::holds_secrets(source) {
         mounts::tmpfs(&place, None, 0o755).map_err(text)?;
     }
@@ -100,6 +90,38 @@ fn set_up_one(
     };
     open_to_group(&place, group, 0o755).map_err(text)?;
     atomic_writer::write(&place, &files, now).map_err(text)
+}
+
+/// Whoever uses the folder may change its mode and owner, so it is set up once.
+fn set_up_empty_dir(
+    place: &Path,
+    empty_dir: &EmptyDirVolumeSource,
+    group: Option<u32>,
+) -> Result<(), String> {
+    let text = |error: std::io::Error| format!("{}: {error}", place.display());
+    match empty_dir.medium.as_str() {
+        "Memory" => {
+            std::fs::create_dir_all(place).map_err(text)?;
+            let size = empty_dir
+                .size_limit
+                .as_ref()
+                .map(|limit| limit.value())
+                .filter(|bytes| *bytes > 0);
+            if mounts::tmpfs(place, size, 0o777).map_err(text)? {
+                open_to_group(place, group, 0o777).map_err(text)?;
+            }
+            Ok(())
+        }
+        "" | "HugePages" if place.exists() => Ok(()),
+        "" | "HugePages" => {
+            // No volume has such a name. A folder has its place only when its mode is right.
+            let new = place.with_extension("new");
+            std::fs::create_dir_all(&new).map_err(text)?;
+            open_to_group(&new, group, 0o777).map_err(text)?;
+            std::fs::rename(&new, place).map_err(text)
+        }
+        other => Err(format!("unknown storage medium {other:?}")),
+    }
 }
 
 fn open_to_group(place: &Path, group: Option<u32>, mode: u32) -> std::io::Result<()> {
@@ -131,5 +153,28 @@ pub fn tear_down(pod_dir: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(pod_dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_empty_dir_keeps_the_mode_that_its_user_gave_it() {
+        let pod_dir = std::env::temp_dir().join(format!("gantry-empty-dir-{}", std::process::id()));
+        let value =
+            json!({"metadata": {"name": "p"}, "spec": {"volumes": [{"name": "data", "emptyDir": {}}]}});
+        let pod = gantry_proto::json::decode_value::<Pod>(&value).unwrap().object;
+        let place = place(&pod_dir, &pod.spec().volumes[0]).unwrap();
+        let mode = || place.metadata().unwrap().permissions().mode() & 0o7777;
+        let refresh = || set_up(&pod, &pod_dir, &Sources::default(), SystemTime::UNIX_EPOCH).unwrap();
+        refresh();
+        assert_eq!(mode(), 0o777);
+        std::fs::set_permissions(&place, Permissions::from_mode(0o700)).unwrap();
+        refresh();
+        assert_eq!(mode(), 0o700);
+        std::fs::remove_dir_all(&pod_dir).unwrap();
     }
 }

@@ -6,8 +6,10 @@ use crate::runtime::container_config::termination_message_path;
 use crate::volume::{mounts, place};
 use gantry_proto::core::v1::{Container, Pod, VolumeMount};
 use k8s_cri::v1 as cri;
+use nix::fcntl::OFlag;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 /// Makes the files that the container needs and returns its mounts. The error is a message for the user.
@@ -134,16 +136,19 @@ fn bind_sub_path(volume: &Path, sub_path: &str, target: &Path) -> Result<(), Str
     }
     let text = |error: std::io::Error| error.to_string();
     let volume = volume.canonicalize().map_err(text)?;
-    let wanted = volume.join(sub_path);
-    if !wanted.exists() {
-        fs::create_dir_all(&wanted).map_err(text)?;
-    }
-    let found = wanted.canonicalize().map_err(text)?;
-    if !found.starts_with(&volume) {
-        return Err(format!("{sub_path:?} leads out of the volume"));
+    let found = find_or_make(&volume, sub_path)?;
+    // Held open, so that nothing can be put in its place between the look at where it is and the mount.
+    let held = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits())
+        .open(&found)
+        .map_err(text)?;
+    let handle = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    if !fs::read_link(&handle).map_err(text)?.starts_with(&volume) {
+        return Err(leads_out(sub_path));
     }
     let parent = target.parent().unwrap_or(target);
-    if found.is_dir() {
+    if held.metadata().map_err(text)?.is_dir() {
         fs::create_dir_all(target).map_err(text)?;
     } else {
         fs::create_dir_all(parent).map_err(text)?;
@@ -151,7 +156,34 @@ fn bind_sub_path(volume: &Path, sub_path: &str, target: &Path) -> Result<(), Str
             fs::write(target, b"").map_err(text)?;
         }
     }
-    mounts::bind(&found, target).map_err(text)
+    mounts::bind(&handle, target).map_err(text)
+}
+
+fn leads_out(sub_path: &str) -> String {
+    format!("{sub_path:?} leads out of the volume")
+}
+
+/// Follows a path below the volume part by part, and makes folders where there is nothing: with the volume's
+/// own mode, because the container may run as any user, and never through a link that leads out.
+fn find_or_make(volume: &Path, sub_path: &str) -> Result<PathBuf, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mode = volume.metadata().map_err(text)?.permissions().mode() & 0o777;
+    let mut found = volume.to_path_buf();
+    for part in Path::new(sub_path).components() {
+        let next = found.join(part);
+        match next.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                fs::create_dir(&next).map_err(text)?;
+                fs::set_permissions(&next, fs::Permissions::from_mode(mode)).map_err(text)?;
+            }
+            other => drop(other.map_err(text)?),
+        }
+        found = next.canonicalize().map_err(text)?;
+        if !found.starts_with(volume) {
+            return Err(leads_out(sub_path));
+        }
+    }
+    Ok(found)
 }
 
 /// The pod's /etc/hosts; a pod on the host's network has the host's.
@@ -189,4 +221,33 @@ fn hosts(pod: &Pod, pod_ips: &[String], cluster_domain: &str) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_sub_path_is_made_with_the_volumes_mode_and_nothing_is_made_outside() {
+        let root = std::env::temp_dir().join(format!("gantry-sub-path-{}", std::process::id()));
+        let (volume, outside) = (root.join("volume"), root.join("outside"));
+        fs::create_dir_all(&volume).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        fs::set_permissions(&volume, fs::Permissions::from_mode(0o777)).unwrap();
+        symlink(&outside, volume.join("escape")).unwrap();
+        symlink("a", volume.join("inside")).unwrap();
+        let volume = volume.canonicalize().unwrap();
+
+        assert_eq!(find_or_make(&volume, "a/b"), Ok(volume.join("a/b")));
+        let mode = volume.join("a/b").metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o777);
+        assert_eq!(find_or_make(&volume, "./inside/b"), Ok(volume.join("a/b")));
+        assert_eq!(
+            find_or_make(&volume, "escape/b"),
+            Err("\"escape/b\" leads out of the volume".to_string())
+        );
+        assert!(!outside.join("b").exists());
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

@@ -2,31 +2,31 @@
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Mounts a tmpfs, unless one is there.
-pub fn tmpfs(place: &Path, size_bytes: Option<i64>, mode: u32) -> io::Result<()> {
+/// Mounts a tmpfs, unless one is there. Returns whether it is new.
+pub fn tmpfs(place: &Path, size_bytes: Option<i64>, mode: u32) -> io::Result<bool> {
     if mount_points()?.iter().any(|point| point == place) {
-        return Ok(());
+        return Ok(false);
     }
     let size = size_bytes
         .map(|bytes| format!(",size={bytes}"))
         .unwrap_or_default();
     let options = format!("mode={mode:o}{size}");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    Ok(mount(
-        Some("tmpfs"),
-        place,
-        Some("tmpfs"),
-        flags,
-        Some(options.as_str()),
-    )?)
+    mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(options.as_str()))?;
+    Ok(true)
 }
 
-/// Makes `target` show what `source` is, unless it is a mount point already.
+/// Makes `target` show what `source` is now. What it showed before stays with the containers that have it.
 pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
     if mount_points()?.iter().any(|point| point == target) {
-        return Ok(());
+        let id = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino()));
+        if id(source)? == id(target)? {
+            return Ok(());
+        }
+        umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
     }
     let none: Option<&str> = None;
     Ok(mount(
