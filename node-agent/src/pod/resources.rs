@@ -1,5 +1,6 @@
 //! Quality of service, cgroup values and OOM scores, as the kubelet computes them.
 
+use crate::pod::identity::is_sidecar;
 use gantry_proto::core::v1::{Container, PodSpec, ResourceRequirements};
 use gantry_proto::meta::v1::Quantity;
 use std::collections::BTreeMap;
@@ -116,21 +117,31 @@ pub fn oom_score_adjustment(spec: &PodSpec, container: &Container, node_memory: 
     }
 }
 
-/// What the containers proper of a pod have together. A sum of limits is there only if each has one.
+/// What a pod's containers have together at its most demanding moment: those that run side by side, or an init
+/// container beside the sidecars before it. A sum of limits is there only if each container has one.
 pub fn pod_sum(spec: &PodSpec, of: fn(&ResourceRequirements) -> Amounts, needs_all: bool) -> Amounts {
     let sum = |value: fn(&Amounts) -> Option<i64>| -> Option<i64> {
-        let values: Vec<Option<i64>> = spec
-            .containers
+        let own = |container: &Container| value(&of(container.resources()));
+        let all: Vec<Option<i64>> = spec
+            .init_containers
             .iter()
-            .map(|c| value(&of(c.resources())))
+            .chain(&spec.containers)
+            .map(own)
             .collect();
-        if needs_all && values.iter().any(Option::is_none) {
-            return None;
+        let is_known = match needs_all {
+            true => all.iter().all(Option::is_some),
+            false => all.iter().any(Option::is_some),
+        };
+        let (mut sidecars, mut most) = (0, 0);
+        for container in &spec.init_containers {
+            let amount = own(container).unwrap_or(0);
+            most = most.max(sidecars + amount);
+            if is_sidecar(container) {
+                sidecars += amount;
+            }
         }
-        values
-            .iter()
-            .any(Option::is_some)
-            .then(|| values.iter().flatten().sum())
+        let together: i64 = spec.containers.iter().filter_map(own).sum();
+        is_known.then_some(most.max(sidecars + together))
     };
     Amounts {
         cpu: sum(|amounts| amounts.cpu),
@@ -193,6 +204,30 @@ mod tests {
                 "{milli:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_pods_limit_holds_its_most_demanding_moment() {
+        let limit = |memory: &str| container(&[], &[("memory", memory)]);
+        let sidecar = |memory: &str| Container {
+            restart_policy: Some("Always".into()),
+            ..limit(memory)
+        };
+        let sum = |inits: Vec<Container>, containers: Vec<Container>| {
+            let spec = PodSpec {
+                init_containers: inits,
+                ..pod(containers)
+            };
+            pod_sum(&spec, limits, true).memory
+        };
+        assert_eq!(sum(vec![], vec![limit("1"), limit("2")]), Some(3));
+        assert_eq!(sum(vec![limit("9")], vec![limit("1"), limit("2")]), Some(9));
+        assert_eq!(
+            sum(vec![sidecar("4"), limit("9"), sidecar("5")], vec![limit("1")]),
+            Some(13)
+        );
+        assert_eq!(sum(vec![sidecar("4")], vec![limit("1")]), Some(5));
+        assert_eq!(sum(vec![container(&[], &[])], vec![limit("1")]), None);
     }
 
     #[test]
