@@ -53,6 +53,11 @@ impl Request {
         )
     }
 
+    /// Whether a call that was not answered may be sent to another member.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        !self.is_write
+    }
+
     /// Names the revision that the call is about.
     pub(super) fn at(self, revision: Revision) -> Self {
         Request { revision, ..self }

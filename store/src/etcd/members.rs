@@ -22,16 +22,17 @@ pub(super) const LARGEST_REPLY: usize = 1 << 30;
 /// event more (two values); 64 MiB leave room for an operator who has raised `--max-request-bytes` to 10 MiB.
 const LARGEST_WATCH_MESSAGE: usize = 64 << 20;
 
-/// etcd gives up a request by itself after 5 s and two election timeouts (1 s each), and its answer says more
-/// than our silence would; so this is above 7 s.
+/// How long a call may take, all its attempts together. etcd gives up a request by itself after 5 s and two
+/// election timeouts (1 s each), and its answer says more than our silence would; so this is above 7 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A member on the network answers in milliseconds; two lost SYNs (1 s, 2 s) are still tolerated.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A silent connection is found dead after the two of these. etcd objects to pings more often than every 5 s.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// A silent connection is found dead after the two of these, which leaves a read the time for a new one within
+/// `CALL_TIMEOUT`. etcd objects to pings more often than every 5 s.
+const PING_INTERVAL: Duration = Duration::from_secs(6);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often `connect` asks again while etcd is not up.
 const CONNECT_PAUSE: Duration = Duration::from_millis(250);
@@ -111,7 +112,8 @@ impl Members {
     }
 
     /// Asks the preferred member, and the others in turn as long as that is without danger. A read has a second
-    /// chance on the same member if it is the only one: its connection may have been a stale one.
+    /// chance on the same member if it is the only one: its connection may have been a stale one. A member that is
+    /// silent leaves the others their share of the time.
     pub(super) async fn call<T, F>(
         &self,
         request: Request,
@@ -120,9 +122,17 @@ impl Members {
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        self.try_each(|member| async {
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        let attempt = &attempt;
+        self.try_each(|member, shares| async move {
             let span = request.span(&member.endpoint);
-            match timeout(CALL_TIMEOUT, attempt(member)).instrument(span).await {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let limit = if request.may_be_repeated() {
+                left / shares
+            } else {
+                left
+            };
+            match timeout(limit, attempt(member)).instrument(span).await {
                 Ok(Ok(reply)) => Ok(reply),
                 Ok(Err(failure)) => Err(failure::judge(request, &member.endpoint, failure)),
                 Err(_) => Err(failure::judge_silence(request, &member.endpoint)),
@@ -133,10 +143,11 @@ impl Members {
 
     /// Opens a watch of the prefix from `start` on, at a member that is new enough.
     pub(super) async fn open_watch(&self, prefix: &str, start: Revision) -> Result<WatchStream, Error> {
-        self.try_each(|member| member.open_watch(prefix, start)).await
+        self.try_each(|member, _| member.open_watch(prefix, start)).await
     }
 
-    async fn try_each<'a, T, F>(&'a self, attempt: impl Fn(&'a Member) -> F) -> Result<T, Error>
+    /// `attempt` is told how many members are left, itself included.
+    async fn try_each<'a, T, F>(&'a self, attempt: impl Fn(&'a Member, u32) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Verdict>>,
     {
@@ -145,7 +156,8 @@ impl Members {
         let mut next = first;
         loop {
             let member = &self.members[next % self.members.len()];
-            match attempt(member).await {
+            let members_left = self.members.len().saturating_sub(next - first).max(1);
+            match attempt(member, u32::try_from(members_left).unwrap_or(u32::MAX)).await {
                 Ok(reply) => return Ok(reply),
                 Err(verdict) => {
                     if !verdict.may_try_elsewhere {

@@ -1,7 +1,10 @@
 //! The suite on a real etcd, and what only etcd can do wrong.
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::suite::etcd_server::{EtcdServer, EtcdSubject};
+use crate::suite::proxy::Proxy;
 
 mod suite {
     use super::EtcdSubject;
@@ -39,6 +42,25 @@ async fn a_write_while_etcd_is_down_is_certainly_not_done() {
     assert!(matches!(listed, Err(Error::Unavailable(_))), "{listed:?}");
     server.run().await;
     assert_eq!(store.get("/second").await.expect("etcd is back").kv, None);
+}
+
+#[tokio::test]
+async fn a_read_outlives_a_connection_that_falls_silent() {
+    let server = EtcdServer::start().await;
+    let proxy = Proxy::start(server.address()).await;
+    let store = connect(server.config_by_way_of(proxy.address()))
+        .await
+        .expect("connect");
+    store.txn(put("/key", vec![1])).await.expect("write");
+    proxy.silence();
+    let began = Instant::now();
+    let read = store.get("/key").await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(12), "it took {took:?}");
+    assert!(
+        read.as_ref().is_ok_and(|read| read.kv.is_some()),
+        "a new connection answers: {read:?}"
+    );
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ pub struct Proxy {
 #[derive(Clone, Copy, Default)]
 struct Faults {
     lose_replies: bool,
+    /// Connections made before the last silence lose replies and stay open.
+    silences: u64,
     /// Connections made before the last cut are closed.
     cuts: u64,
 }
@@ -52,11 +54,18 @@ impl Proxy {
         self.faults.send_modify(|faults| faults.lose_replies = true);
     }
 
+    /// From now on what the target sends on the connections that there are is read and dropped. New ones lose
+    /// nothing.
+    pub fn silence(&self) {
+        self.faults.send_modify(|faults| faults.silences += 1);
+    }
+
     /// Closes all connections; new ones lose nothing.
     pub fn cut(&self) {
         self.faults.send_modify(|faults| {
             *faults = Faults {
                 lose_replies: false,
+                silences: faults.silences,
                 cuts: faults.cuts + 1,
             }
         });
@@ -71,16 +80,20 @@ impl Drop for Proxy {
 }
 
 async fn forward(client: TcpStream, target: SocketAddr, mut faults: watch::Receiver<Faults>) {
-    let cuts = faults.borrow().cuts;
+    let Faults { cuts, silences, .. } = *faults.borrow();
     let Ok(server) = TcpStream::connect(target).await else {
         return;
     };
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     let replies = faults.clone();
+    let is_silent = || {
+        let faults = replies.borrow();
+        faults.lose_replies || faults.silences > silences
+    };
     tokio::select! {
         () = copy(client_read, server_write, || false) => {}
-        () = copy(server_read, client_write, || replies.borrow().lose_replies) => {}
+        () = copy(server_read, client_write, is_silent) => {}
         _ = faults.wait_for(|faults| faults.cuts > cuts) => {}
     }
 }
