@@ -12,12 +12,14 @@ use crate::strategy::{Field, Strategy};
 /// An object version, ready to send, with what selectors need to know of it.
 #[derive(Debug)]
 pub struct Entry {
-    pub key: Key,
+    pub key: Arc<Key>,
     /// The revision that wrote it: its resourceVersion.
     pub revision: i64,
     /// The message in wire form, resourceVersion included.
     pub raw: Bytes,
     pub labels: BTreeMap<String, String>,
+    /// Whether its deletion has begun.
+    pub is_going: bool,
     /// The kind's selectable fields beyond those of the metadata.
     pub fields: Vec<Field>,
     /// The traceparent of the write; empty where it has none.
@@ -46,15 +48,19 @@ impl Entry {
         if envelope.kind != info.kind {
             return Err(Unreadable::OtherKind(envelope.kind));
         }
-        let fields = match strategy.field_names() {
-            [] => Vec::new(),
-            _ => strategy.fields(&*strategy.decode(&envelope.raw)?),
+        let (fields, metadata) = match strategy.field_names() {
+            [] => (Vec::new(), wire::metadata(&envelope.raw)?),
+            _ => {
+                let mut object = strategy.decode(&envelope.raw)?;
+                (strategy.fields(&*object), std::mem::take(object.metadata_mut()))
+            }
         };
         Ok(Entry {
-            key,
+            key: key.into(),
             revision: kv.mod_revision,
             raw: wire::splice_resource_version(&envelope.raw, &kv.mod_revision.to_string()),
-            labels: wire::metadata(&envelope.raw)?.labels,
+            labels: metadata.labels,
+            is_going: metadata.deletion_timestamp.is_some(),
             fields,
             cause: envelope.trace_parent.into(),
         })

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry_store::{Error, Range, Watch};
+use futures::FutureExt as _;
+use gantry_store::{Error, Range, Watch, WatchBatch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Cache, State};
@@ -14,12 +15,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often the watch is asked how far it is while nothing happens, so that bookmarks move on.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Batches of the store's watch that become one state, so that a burst does not put off publishing for ever.
+const MOST_BATCHES: usize = 64;
+
 /// Why the watch ended.
 enum Ended {
     /// Watching again from the present state loses nothing.
     Resume,
     /// Only a new list helps.
     ListAgain,
+}
+
+/// What the end of a watch asks for.
+fn ended(end: Option<Result<WatchBatch, Error>>) -> Result<Ended, Error> {
+    match end {
+        Some(Ok(_)) | Some(Err(Error::Lagged { .. })) | None => Ok(Ended::Resume),
+        Some(Err(Error::Compacted { .. })) => Ok(Ended::ListAgain),
+        Some(Err(error)) => Err(error),
+    }
 }
 
 impl Cache {
@@ -93,12 +106,25 @@ impl Cache {
             };
             match batch {
                 Some(Ok(batch)) => {
-                    let next = self.present().after(&*self.strategy, &batch);
+                    let mut next = self.present().after(&*self.strategy, &batch);
+                    // What has come meanwhile is published with it: every state wakes every watcher.
+                    let mut end = None;
+                    for _ in 1..MOST_BATCHES {
+                        match watch.next().now_or_never() {
+                            None => break,
+                            Some(Some(Ok(batch))) => next = next.after(&*self.strategy, &batch),
+                            Some(other) => {
+                                end = Some(other);
+                                break;
+                            }
+                        }
+                    }
                     self.state.send_replace(Arc::new(next));
+                    if let Some(end) = end {
+                        return ended(end);
+                    }
                 }
-                Some(Err(Error::Lagged { .. })) | None => return Ok(Ended::Resume),
-                Some(Err(Error::Compacted { .. })) => return Ok(Ended::ListAgain),
-                Some(Err(error)) => return Err(error),
+                end => return ended(end),
             }
         }
     }

@@ -78,9 +78,9 @@ impl History {
         if self.changes.last().is_none_or(|last| last.revision <= revision) {
             return Ok(Vec::new());
         }
-        let first = self.first_after(revision);
         let mut slice: Vec<Arc<Change>> = Vec::new();
-        for change in self.changes.skip(first).iter() {
+        let rest = self.first_after(revision)..self.changes.len();
+        for change in rest.filter_map(|index| self.changes.get(index)) {
             let same_revision = slice.last().is_some_and(|last| last.revision == change.revision);
             if slice.len() >= max && !same_revision {
                 break;

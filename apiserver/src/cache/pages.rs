@@ -92,7 +92,8 @@ impl Token {
     /// `None` for a text that is no token of ours.
     pub fn decode(text: &str) -> Option<Token> {
         let token: Token = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        (token.v == "meta.k8s.io/v1" && token.last().is_some()).then_some(token)
+        let is_a_place = token.rv > 0 || token.rv == Token::LATEST;
+        (token.v == "meta.k8s.io/v1" && is_a_place && token.last().is_some()).then_some(token)
     }
 
     /// The last object that the client has.
@@ -113,6 +114,14 @@ mod tests {
             let read = Token::decode(&token.encode());
             assert_eq!(read.as_ref().and_then(Token::last), Some(key));
             assert_eq!(read, Some(token));
+        }
+        for revision in [0, -7] {
+            let token = Token::new(revision, &Key::cluster("node"));
+            assert_eq!(
+                Token::decode(&token.encode()),
+                None,
+                "the store would read the present"
+            );
         }
         for text in ["", "x", "e30", "AAAA"] {
             assert_eq!(Token::decode(text), None, "{text:?}");

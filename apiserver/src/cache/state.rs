@@ -14,7 +14,10 @@ use crate::strategy::Strategy;
 
 /// The objects of a kind at one revision. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Objects(OrdMap<Key, Arc<Entry>>);
+pub struct Objects(Map);
+
+/// A change copies the nodes of the tree that lead to it, so keys are shared rather than strings copied.
+type Map = OrdMap<Arc<Key>, Arc<Entry>>;
 
 impl Objects {
     pub fn get(&self, key: &Key) -> Option<Arc<Entry>> {
@@ -33,7 +36,7 @@ impl Objects {
             None => Bound::Included(Key::new(namespace, "")),
         };
         self.0
-            .range((start, Bound::Unbounded))
+            .range::<_, Key>((start, Bound::Unbounded))
             .map(|(_, entry)| entry)
             .take_while(move |entry| namespace.is_empty() || entry.key.namespace == namespace)
             .filter(move |entry| selection.matches(entry))
@@ -90,7 +93,7 @@ impl State {
         };
         let objects = &mut self.objects.0;
         let before = match &after {
-            Some(entry) => objects.insert(key, entry.clone()),
+            Some(entry) => objects.insert(entry.key.clone(), entry.clone()),
             None => objects.remove(&key),
         };
         if before.is_some() || after.is_some() {

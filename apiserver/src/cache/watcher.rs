@@ -79,7 +79,7 @@ enum Phase {
     Initial {
         objects: Objects,
         revision: i64,
-        last: Option<Key>,
+        last: Option<Arc<Key>>,
     },
     /// Everything up to and including `position` has been told.
     Following {
@@ -181,7 +181,7 @@ impl Watcher {
         };
         let mut deliveries = Vec::new();
         let mut bytes = 0;
-        for entry in objects.select(&self.selection, last.as_ref()) {
+        for entry in objects.select(&self.selection, last.as_deref()) {
             if deliveries.len() == MAX_BATCH || (bytes + entry.raw.len() > MAX_BATCH_BYTES && bytes > 0) {
                 break;
             }
