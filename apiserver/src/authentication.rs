@@ -27,6 +27,14 @@ impl User {
         }
     }
 
+    /// The apiserver itself (Kubernetes' user of its loopback client).
+    pub fn server() -> User {
+        User {
+            name: "system:apiserver".into(),
+            groups: vec![MASTERS.into(), AUTHENTICATED.into()],
+        }
+    }
+
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|own| own == group)
     }

@@ -11,8 +11,10 @@ use crate::request::{Attributes, Verb};
 mod table;
 mod node;
 mod references;
+mod restriction;
 
 pub use references::{Referent, refers_to};
+pub use restriction::admit;
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +105,11 @@ pub fn forbidden(user: &User, request: &Attributes<'_>, denial: &Denial) -> Stat
             }
         }
     };
-    Status::forbidden(request.kind, request.name, &why)
+    // Kubernetes authorizes a creation before it has read the object's name.
+    let named = request.verb != Verb::Create
+        || matches!(denial, Denial::Restricted(_))
+        || !request.subresource.is_empty();
+    Status::forbidden(request.kind, if named { request.name } else { "" }, &why)
 }
 
 #[cfg(test)]

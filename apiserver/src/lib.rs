@@ -9,7 +9,7 @@
     reason = "a refusal is made once and moved a few times; a box around it would be in everybody's way"
 )]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,6 +64,8 @@ pub struct Config {
     /// The server's own certificate when it calls node agents and the scheduler.
     pub kubelet_client_certificate: PathBuf,
     pub kubelet_client_key: PathBuf,
+    /// Where pods reach the server; `None` for the address that it listens on, or this machine's.
+    pub advertise: Option<Ipv4Addr>,
     /// Such as `10.96.0.0/12`.
     pub service_cidr: String,
     pub node_ports: RangeInclusive<u16>,
@@ -138,13 +140,23 @@ pub async fn run_on(
         shutdown.clone(),
     ));
     tasks.spawn(compaction::run(store, shutdown.clone()));
-    let starting = shutdown.clone();
+    let (starting, namespaces) = (shutdown.clone(), registry.clone());
     tasks.spawn(async move {
         let _ = starting
-            .run_until_cancelled(registry.ensure_system_namespaces())
+            .run_until_cancelled(namespaces.keep_system_namespaces())
             .await;
     });
-    tracing::info!(address = %listener.local_addr().context("reading the listener's address")?, "serving");
+    let address = listener.local_addr().context("reading the listener's address")?;
+    match registry::reachable_at(address, config.advertise) {
+        Ok(own) => {
+            tasks.spawn(registry.keep_kubernetes_service(own, shutdown.clone()));
+        }
+        Err(error) => tracing::warn!(
+            error = %format!("{error:#}"),
+            "pods will not find this server by the Service kubernetes; --advertise-address says where it is"
+        ),
+    }
+    tracing::info!(%address, "serving");
     server::serve(listener, tls, router, shutdown).await;
     tasks.close();
     tasks.wait().await;

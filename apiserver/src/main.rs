@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -15,6 +15,10 @@ struct Arguments {
     /// Address and port to serve on.
     #[arg(long, default_value = "0.0.0.0:6443")]
     listen: SocketAddr,
+    /// The address at which pods reach this server, by the Service `kubernetes`; by default the one that it listens
+    /// on, or this machine's.
+    #[arg(long)]
+    advertise_address: Option<Ipv4Addr>,
     /// The server's certificate chain (PEM).
     #[arg(long)]
     tls_cert: PathBuf,
@@ -74,6 +78,7 @@ async fn main() -> anyhow::Result<()> {
         },
         kubelet_client_certificate: arguments.kubelet_client_cert,
         kubelet_client_key: arguments.kubelet_client_key,
+        advertise: arguments.advertise_address,
         service_cidr: arguments.service_cidr,
         node_ports: arguments.node_port_range,
     };

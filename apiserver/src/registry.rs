@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gantry_proto::api::v1::Fence;
 use gantry_proto::core::v1::{Namespace, Pod};
 use gantry_proto::meta::v1::Status;
 use gantry_proto::status::Reason;
-use gantry_proto::{Key, Kind, KindInfo};
+use gantry_proto::{Key, Kind, KindInfo, envelope, wire};
 use gantry_store::Store;
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::allocation::Ranges;
+use crate::authentication::User;
 use crate::authorization::{self, Condition, Decision};
 use crate::cache::{Cache, Selection, State};
 use crate::request::{Attributes, Caller};
@@ -21,6 +23,7 @@ use crate::strategy;
 
 mod current;
 mod commit;
+mod fence;
 mod metadata;
 mod names;
 mod create;
@@ -31,11 +34,31 @@ mod binding;
 mod event_leases;
 mod unsupported_events;
 mod system;
+mod kubernetes_service;
 
 pub use create::Creation;
 pub use delete::Deletion;
+pub use kubernetes_service::reachable_at;
 pub use patch::Patch;
 pub use update::{Endpoint, Proposal, Update};
+
+/// Who writes, and on what condition.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    pub user: Arc<User>,
+    /// The write is done only while this holds.
+    pub fence: Option<Fence>,
+}
+
+impl Writer {
+    /// The server itself.
+    fn server() -> Writer {
+        Writer {
+            user: Arc::new(User::server()),
+            fence: None,
+        }
+    }
+}
 
 /// An object as a request left it.
 #[derive(Debug)]
@@ -127,14 +150,21 @@ impl Registry {
         Ok(holds_in(&*pods.consistent().await?, condition, request))
     }
 
-    /// Reads one object from the store, at its present state.
+    /// Reads one object from the store, at its present state, as bytes.
     pub async fn read(&self, cache: &Cache, key: &Key) -> Result<Written, Status> {
-        let current = self.current(cache, key).await?;
+        let kv = self.stored(cache.kind(), key).await?;
+        let envelope = envelope::open(kv.value).map_err(internal)?;
         Ok(Written {
-            raw: current.raw_with_revision(),
+            raw: wire::splice_resource_version(&envelope.raw, &kv.mod_revision.to_string()),
             message: cache.kind().message,
             warnings: Vec::new(),
         })
+    }
+
+    /// The traceparent of an object's last write; empty where it has none.
+    pub async fn cause(&self, cache: &Cache, key: &Key) -> Result<String, Status> {
+        let kv = self.stored(cache.kind(), key).await?;
+        Ok(envelope::open(kv.value).map_err(internal)?.trace_parent)
     }
 }
 

@@ -24,6 +24,8 @@ pub trait Object: Any + Send + Sync {
     /// Kubernetes' JSON, with apiVersion and kind.
     fn to_json(&self) -> Value;
     fn boxed_clone(&self) -> Box<dyn Object>;
+    /// Whether the other is the same object of the same kind in every field.
+    fn equals(&self, other: &dyn Object) -> bool;
 }
 
 impl<K: Kind> Object for K {
@@ -49,6 +51,10 @@ impl<K: Kind> Object for K {
 
     fn boxed_clone(&self) -> Box<dyn Object> {
         Box::new(self.clone())
+    }
+
+    fn equals(&self, other: &dyn Object) -> bool {
+        typed::<K>(other) == Some(self)
     }
 }
 

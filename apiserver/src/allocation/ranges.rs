@@ -65,6 +65,11 @@ impl Ranges {
         }
     }
 
+    /// The address of the apiserver's own Service.
+    pub fn first_address(&self) -> Ipv4Addr {
+        self.addresses.address(0)
+    }
+
     /// An address at random; the first, which is the apiserver's own Service's, is never among them.
     pub fn random_address(&self, taken: impl Fn(&Holding) -> bool, rng: &mut impl Rng) -> Option<Ipv4Addr> {
         let size = self.addresses.size();

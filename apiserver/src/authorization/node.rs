@@ -1,19 +1,30 @@
 //! What a node may do: read what its own pods need, and write about itself and them. After Kubernetes' node
-//! authorizer (plugin/pkg/auth/authorizer/node) and NodeRestriction (plugin/pkg/admission/noderestriction).
+//! authorizer (plugin/pkg/auth/authorizer/node). What it may write into them is said in `restriction`.
 
 use super::{Attributes, Condition, Decision, Denial, Referent, User};
+use crate::authentication;
 use crate::request::Verb;
 
 pub(super) const GROUP: &str = "system:nodes";
 const USER_PREFIX: &str = "system:node:";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
+/// The node that a user speaks for.
+fn node_of(user: &User) -> Option<&str> {
+    let node = user.name.strip_prefix(USER_PREFIX)?;
+    Some(node).filter(|node| !node.is_empty())
+}
+
+/// The node whose restrictions hold for a user; none where the user is not a node, or may do everything.
+pub(super) fn restricted_as(user: &User) -> Option<&str> {
+    if user.is_in(authentication::MASTERS) || !user.is_in(GROUP) {
+        return None;
+    }
+    node_of(user)
+}
+
 pub(super) fn authorize(user: &User, request: &Attributes<'_>) -> Decision {
-    let Some(node) = user
-        .name
-        .strip_prefix(USER_PREFIX)
-        .filter(|node| !node.is_empty())
-    else {
+    let Some(node) = node_of(user) else {
         return restricted(format!("could not determine node from user \"{}\"", user.name));
     };
     match (request.kind.group_resource().as_str(), request.subresource) {

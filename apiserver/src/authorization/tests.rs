@@ -80,6 +80,10 @@ fn a_denial_reads_as_in_kubernetes() {
         "pods is forbidden: User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""
     );
     assert_eq!(
+        outcome(&jane, Verb::Create, "pods", "default", "web", &[]),
+        "pods is forbidden: User \"jane\" cannot create resource \"pods\" in API group \"\" in the namespace \"default\""
+    );
+    assert_eq!(
         outcome(&jane, Verb::Get, "nodes", "", "n1", &[]),
         "nodes \"n1\" is forbidden: User \"jane\" cannot get resource \"nodes\" in API group \"\" at the cluster scope"
     );

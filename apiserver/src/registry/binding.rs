@@ -8,7 +8,7 @@ use gantry_proto::{Key, Kind as _};
 use prost::Message as _;
 
 use super::current::{Current, Intent};
-use super::{Registry, Written, bad_request, metadata};
+use super::{Registry, Writer, Written, bad_request, metadata};
 use crate::strategy;
 
 impl Registry {
@@ -17,6 +17,7 @@ impl Registry {
         &self,
         key: &Key,
         mut binding: Binding,
+        writer: &Writer,
         dry_run: bool,
         now: SystemTime,
     ) -> Result<Written, Status> {
@@ -32,7 +33,9 @@ impl Registry {
                 Intent::Nothing
             })
         };
-        let mut written = self.modify(cache, key, "bind", dry_run, decide).await?;
+        let mut written = self
+            .modify(cache, key, "bind", dry_run, writer.fence.as_ref(), decide)
+            .await?;
         let pod = gantry_proto::wire::metadata(&written.raw).map_err(super::internal)?;
         let metadata = binding.metadata_mut();
         (metadata.name, metadata.namespace) = (pod.name, pod.namespace);

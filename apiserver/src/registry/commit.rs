@@ -6,22 +6,25 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use gantry_proto::api::v1::Fence;
 use gantry_proto::coordination::v1::Lease;
 use gantry_proto::core::v1::Event;
 use gantry_proto::meta::v1::{Status, StatusDetails};
 use gantry_proto::status::Reason;
 use gantry_proto::{Kind, KindInfo, envelope, wire};
 use gantry_store::{Error, KeyValue, Op, Txn, TxnOutcome};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::Registry;
+use super::fence::Guard;
 
 /// The largest object: what etcd takes in one request by default (1.5 MiB), less room for the key, the envelope
 /// and the transaction around it.
 pub const MAX_OBJECT_BYTES: usize = (3 << 19) - (4 << 10);
-/// How often a write whose reply was lost is tried again, with this pause: two seconds, as long as etcd needs to
-/// elect a leader.
-const RETRIES_AFTER_LOSS: usize = 20;
+/// For how long a write whose reply was lost is tried again, with this pause: etcd elects a leader within two
+/// seconds, and a connection that has fallen silent is given up within nine. The last try may take a call's time more.
+const PATIENCE_AFTER_LOSS: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a transaction ended.
@@ -76,48 +79,64 @@ impl Registry {
         txn: Txn,
         intended: Intended,
         before: Option<i64>,
+        fence: Option<&Fence>,
     ) -> Result<Commit, Status> {
         let span = tracing::info_span!("store.txn", resource = info.resource, operation);
-        self.commit_in_span(info, operation, txn, intended, before)
-            .instrument(span)
-            .await
+        let commit = async {
+            let guard = match fence {
+                Some(fence) => Some(self.guard(fence).await?),
+                None => None,
+            };
+            self.commit_guarded(info, operation, txn, intended, before, guard)
+                .await
+        };
+        commit.instrument(span).await
     }
 
-    async fn commit_in_span(
+    async fn commit_guarded(
         &self,
         info: &'static KindInfo,
         operation: &'static str,
         txn: Txn,
         intended: Intended,
         before: Option<i64>,
+        mut guard: Option<Guard<'_>>,
     ) -> Result<Commit, Status> {
-        let mut lost_replies = 0;
+        let mut lost_at: Option<Instant> = None;
         loop {
-            let error = match self.store.txn(txn.clone()).await {
+            let mut attempt = txn.clone();
+            if let Some(guard) = &guard {
+                guard.join(&mut attempt);
+            }
+            let error = match self.store.txn(attempt).await {
                 Ok(TxnOutcome::Committed { revision }) => return Ok(Commit::Done(revision)),
-                Ok(TxnOutcome::CompareFailed { current, .. }) if lost_replies == 0 => {
+                Ok(TxnOutcome::CompareFailed {
+                    mut current,
+                    revision,
+                }) => {
+                    if lost_at.is_some() {
+                        let own = current.first().and_then(Option::as_ref);
+                        match verdict(&intended, own, revision, before) {
+                            Verdict::Done(revision) => return Ok(Commit::Done(revision)),
+                            Verdict::NotDone => {}
+                            Verdict::Unknown => return Err(may_have_happened(info, operation)),
+                        }
+                    }
+                    if let Some(guard) = &mut guard
+                        && guard.has_moved(current.pop().flatten().as_ref())?
+                    {
+                        continue;
+                    }
                     return Ok(Commit::Lost(current));
-                }
-                Ok(TxnOutcome::CompareFailed { current, revision }) => {
-                    return match verdict(
-                        &intended,
-                        current.first().and_then(Option::as_ref),
-                        revision,
-                        before,
-                    ) {
-                        Verdict::Done(revision) => Ok(Commit::Done(revision)),
-                        Verdict::NotDone => Ok(Commit::Lost(current)),
-                        Verdict::Unknown => Err(may_have_happened(info, operation)),
-                    };
                 }
                 Err(error) => error,
             };
             match error {
-                Error::Ambiguous(_) => lost_replies += 1,
-                Error::Unavailable(_) if lost_replies > 0 => lost_replies += 1,
+                Error::Ambiguous(_) => {}
+                Error::Unavailable(_) if lost_at.is_some() => {}
                 error => return Err(failure(info, operation, &error)),
             }
-            if lost_replies > RETRIES_AFTER_LOSS {
+            if lost_at.get_or_insert_with(Instant::now).elapsed() >= PATIENCE_AFTER_LOSS {
                 return Err(may_have_happened(info, operation));
             }
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -138,6 +157,8 @@ fn verdict(intended: &Intended, found: Option<&KeyValue>, revision: i64, before:
     match (intended, found) {
         (Intended::Absence, None) => Verdict::Done(revision),
         (Intended::Value(value), Some(kv)) if kv.value == *value => Verdict::Done(kv.mod_revision),
+        // Were it done, the object would be there.
+        (Intended::Value(_), None) if before.is_none() => Verdict::NotDone,
         // A new object's uid is its creator's own: somebody changed it after us.
         (Intended::Value(value), Some(kv)) if before.is_none() => match (uid(value), uid(&kv.value)) {
             (Some(ours), Some(theirs)) if ours == theirs => Verdict::Done(kv.create_revision),
@@ -240,6 +261,7 @@ mod tests {
         check(Some(&changed), Some(kv(&ours, 3, 4)), Some(4), Verdict::NotDone);
         check(Some(&changed), Some(kv(&theirs, 3, 6)), Some(4), Verdict::Unknown);
         check(Some(&changed), None, Some(4), Verdict::Unknown);
+        check(Some(&ours), None, None, Verdict::NotDone);
         check(None, None, Some(4), Verdict::Done(9));
         check(None, Some(kv(&ours, 3, 4)), Some(4), Verdict::NotDone);
         check(None, Some(kv(&ours, 8, 8)), Some(4), Verdict::Unknown);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use gantry_proto::api::v1::Fence;
 use gantry_proto::core::v1::{Namespace, Service};
 use gantry_proto::meta::v1::{Status, StatusCause, StatusDetails};
 use gantry_proto::{Key, KindInfo, envelope, wire};
@@ -10,9 +11,10 @@ use gantry_store::{Compare, KeyValue, Op, Txn};
 use prost::Message as _;
 
 use super::commit::{Commit, Intended};
-use super::current::stored_form;
-use super::{Registry, Written, bad_request, metadata, names};
+use super::unsupported_events::unsupported;
+use super::{Registry, Writer, Written, bad_request, metadata, names};
 use crate::allocation::{self, Allocation, Holding};
+use crate::authorization;
 use crate::cache::{Cache, Selection};
 use crate::strategy::Object;
 
@@ -24,6 +26,7 @@ const ALLOCATION_ATTEMPTS: usize = 16;
 /// An object that is to be.
 pub struct Creation {
     pub object: Box<dyn Object>,
+    pub writer: Writer,
     pub dry_run: bool,
     pub now: SystemTime,
 }
@@ -32,6 +35,7 @@ impl Registry {
     pub async fn create(&self, cache: &Cache, creation: Creation) -> Result<Written, Status> {
         let Creation {
             mut object,
+            writer,
             dry_run,
             now,
         } = creation;
@@ -45,18 +49,23 @@ impl Registry {
             give_name(&mut *object);
         }
         self.check_namespace(info, &*object).await?;
+        authorization::admit(&writer.user, &*object, None)?;
         let causes = strategy.validate(&*object);
         if !causes.is_empty() {
             return Err(Status::invalid(info, &object.metadata().name, causes));
         }
         let mut written = match (dry_run, generates) {
             (true, _) => Ok(dry(info, &*object)),
-            (false, false) => self.insert(cache, &mut *object).await,
-            (false, true) => self.insert_under_new_names(cache, &mut *object).await,
+            (false, false) => self.insert(cache, &mut *object, writer.fence.as_ref()).await,
+            (false, true) => {
+                self.insert_under_new_names(cache, &mut *object, writer.fence.as_ref())
+                    .await
+            }
         }?;
         written.warnings = strategy.warnings(&*object, None);
         if !dry_run {
-            self.tell_unsupported(&*object, &written.warnings, now).await;
+            let fields = unsupported(&written.warnings);
+            self.tell_unsupported(info, &written.raw, &fields, now).await;
         }
         Ok(written)
     }
@@ -65,16 +74,17 @@ impl Registry {
         &self,
         cache: &Cache,
         object: &mut dyn Object,
+        fence: Option<&Fence>,
     ) -> Result<Written, Status> {
         for _ in 1..NAME_ATTEMPTS {
-            match self.insert(cache, object).await {
+            match self.insert(cache, object, fence).await {
                 Err(status) if status.reason_code() == gantry_proto::status::Reason::AlreadyExists => {
                     give_name(object);
                 }
                 result => return result,
             }
         }
-        let result = self.insert(cache, object).await;
+        let result = self.insert(cache, object, fence).await;
         result.map_err(|mut status| {
             if status.reason_code() == gantry_proto::status::Reason::AlreadyExists {
                 status.message = format!(
@@ -86,15 +96,25 @@ impl Registry {
         })
     }
 
-    /// Writes the object with what it takes from the cluster's addresses and ports, all or nothing.
-    pub(super) async fn insert(&self, cache: &Cache, object: &mut dyn Object) -> Result<Written, Status> {
+    /// Writes the object, which has no resourceVersion, with what it takes from the cluster's addresses and ports,
+    /// all or nothing.
+    pub(super) async fn insert(
+        &self,
+        cache: &Cache,
+        object: &mut dyn Object,
+        fence: Option<&Fence>,
+    ) -> Result<Written, Status> {
         let info = cache.kind();
         let key = Key::new(&object.metadata().namespace, &object.metadata().name);
         let store_key = info.storage_key(&key);
         for attempt in 0..ALLOCATION_ATTEMPTS {
-            let mut candidate = object.boxed_clone();
-            let allocation = self.allocate(&mut *candidate, None, attempt)?;
-            let raw = stored_form(&*candidate);
+            let (raw, allocation) = if allocation::concerns(object) {
+                let mut candidate = object.boxed_clone();
+                let allocation = self.allocate(&mut *candidate, None, attempt)?;
+                (candidate.encode(), allocation)
+            } else {
+                (object.encode(), Allocation::default())
+            };
             let put = self.put(info, &store_key, raw.clone()).await?;
             let intended = match &put {
                 Op::Put { value, .. } => Intended::Value(value.clone()),
@@ -109,7 +129,7 @@ impl Registry {
                 read_on_failure: vec![store_key.clone()],
             };
             allocation.join(&mut txn);
-            match self.commit(info, "create", txn, intended, None).await? {
+            match self.commit(info, "create", txn, intended, None, fence).await? {
                 Commit::Done(revision) => {
                     return Ok(Written {
                         raw: wire::splice_resource_version(&raw, &revision.to_string()),
@@ -167,10 +187,7 @@ impl Registry {
         }
         let key = Key::cluster(&object.metadata().namespace);
         let namespaces = self.cache::<Namespace>()?;
-        let cached = namespaces
-            .get(&key)
-            .and_then(|entry| wire::metadata(&entry.raw).ok());
-        if cached.is_some_and(|namespace| namespace.deletion_timestamp.is_none()) {
+        if namespaces.get(&key).is_some_and(|entry| !entry.is_going) {
             return Ok(());
         }
         // Another server may have made it a moment ago.
@@ -213,7 +230,7 @@ fn give_name(object: &mut dyn Object) {
 
 fn dry(info: &'static KindInfo, object: &dyn Object) -> Written {
     Written {
-        raw: stored_form(object),
+        raw: object.encode(),
         message: info.message,
         warnings: Vec::new(),
     }

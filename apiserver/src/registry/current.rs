@@ -1,8 +1,9 @@
 //! An object as the store has it, and the loop that changes one: read, decide, compare and write.
 
 use bytes::Bytes;
+use gantry_proto::api::v1::Fence;
 use gantry_proto::meta::v1::Status;
-use gantry_proto::{Key, envelope, wire};
+use gantry_proto::{Key, KindInfo, envelope, wire};
 use gantry_store::{Compare, KeyValue, Op, Txn};
 
 use super::commit::{Commit, Intended};
@@ -28,6 +29,7 @@ pub(super) struct Current {
 
 /// What a request wants to do with an object.
 pub(super) enum Intent {
+    /// The object is in its stored form: without a resourceVersion, which is the store's revision.
     Put {
         object: Box<dyn Object>,
         allocation: Allocation,
@@ -40,10 +42,12 @@ pub(super) enum Intent {
 
 impl Intent {
     pub fn put(object: Box<dyn Object>) -> Intent {
-        Intent::Put {
-            object,
-            allocation: Allocation::default(),
-        }
+        Intent::put_with(object, Allocation::default())
+    }
+
+    pub fn put_with(mut object: Box<dyn Object>, allocation: Allocation) -> Intent {
+        object.metadata_mut().resource_version.clear();
+        Intent::Put { object, allocation }
     }
 }
 
@@ -73,21 +77,17 @@ impl Current {
     }
 }
 
-/// The stored form: no resourceVersion, which is the store's revision. Equal objects give equal bytes.
-pub(super) fn stored_form(object: &dyn Object) -> Bytes {
-    let mut stored = object.boxed_clone();
-    stored.metadata_mut().resource_version.clear();
-    stored.encode()
-}
-
 impl Registry {
-    /// The object as the store has it, or NotFound.
-    pub(super) async fn current(&self, cache: &Cache, key: &Key) -> Result<Current, Status> {
-        let info = cache.kind();
+    /// What the store has of the object, or NotFound.
+    pub(super) async fn stored(&self, info: &'static KindInfo, key: &Key) -> Result<KeyValue, Status> {
         let read = self.store.get(&info.storage_key(key)).await;
         let read = read.map_err(|error| commit::failure(info, "get", &error))?;
-        let kv = read.kv.ok_or_else(|| Status::not_found(info, &key.name))?;
-        Current::of_store(cache, &kv)
+        read.kv.ok_or_else(|| Status::not_found(info, &key.name))
+    }
+
+    /// The object as the store has it, or NotFound.
+    pub(super) async fn current(&self, cache: &Cache, key: &Key) -> Result<Current, Status> {
+        Current::of_store(cache, &self.stored(cache.kind(), key).await?)
     }
 
     /// Changes an object as `decide` says, again and again while others change it in between.
@@ -100,6 +100,7 @@ impl Registry {
         key: &Key,
         operation: &'static str,
         dry_run: bool,
+        fence: Option<&Fence>,
         mut decide: impl FnMut(&Current) -> Result<Intent, Status> + Send,
     ) -> Result<Written, Status> {
         let info = cache.kind();
@@ -119,7 +120,9 @@ impl Registry {
             if dry_run || matches!(intent, Intent::Nothing) {
                 return Ok(shown(cache, &current, intent));
             }
-            let outcome = self.write(cache, key, operation, &current, &intent).await?;
+            let outcome = self
+                .write(cache, key, operation, &current, &intent, fence)
+                .await?;
             match outcome {
                 Outcome::Done(written) => return Ok(written),
                 Outcome::Changed(Some(kv)) => current = Current::of_store(cache, &kv)?,
@@ -137,6 +140,7 @@ impl Registry {
         operation: &'static str,
         current: &Current,
         intent: &Intent,
+        fence: Option<&Fence>,
     ) -> Result<Outcome, Status> {
         let info = cache.kind();
         let store_key = info.storage_key(key);
@@ -150,7 +154,7 @@ impl Registry {
                 None,
             ),
             Intent::Put { object, allocation } => {
-                let raw = stored_form(&**object);
+                let raw = object.encode();
                 let put = self.put(info, &store_key, raw.clone()).await?;
                 (allocation, put, Some(raw))
             }
@@ -169,7 +173,7 @@ impl Registry {
         };
         allocation.join(&mut txn);
         let commit = self
-            .commit(info, operation, txn, intended, Some(current.revision))
+            .commit(info, operation, txn, intended, Some(current.revision), fence)
             .await?;
         let mut found = match commit {
             Commit::Done(revision) => {
@@ -206,7 +210,7 @@ enum Outcome {
 fn shown(cache: &Cache, current: &Current, intent: Intent) -> Written {
     let raw = match intent {
         Intent::Put { object, .. } => {
-            wire::splice_resource_version(&stored_form(&*object), &current.revision.to_string())
+            wire::splice_resource_version(&object.encode(), &current.revision.to_string())
         }
         Intent::Remove { .. } | Intent::Nothing => current.raw_with_revision(),
     };

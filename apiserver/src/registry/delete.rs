@@ -8,7 +8,7 @@ use gantry_proto::{Key, KindInfo};
 
 use super::current::{Current, Intent};
 use super::metadata::{self, Fate};
-use super::{Registry, Written, is_namespace, system};
+use super::{Registry, Writer, Written, is_namespace, system};
 use crate::cache::Cache;
 use crate::strategy;
 
@@ -18,15 +18,25 @@ const POLICIES: [&str; 3] = ["Foreground", "Background", "Orphan"];
 pub struct Deletion {
     pub key: Key,
     pub options: DeleteOptions,
+    pub writer: Writer,
     pub now: SystemTime,
 }
 
 impl Registry {
     /// Returns the object as it is now if it stays for a while, and else its last state.
     pub async fn delete(&self, cache: &Cache, deletion: Deletion) -> Result<Written, Status> {
-        let Deletion { key, options, now } = deletion;
+        let Deletion {
+            key,
+            mut options,
+            writer,
+            now,
+        } = deletion;
         let info = cache.kind();
         check_options(info, &key.name, &options)?;
+        // A negative grace period is taken to be a second (apiserver/pkg/registry/rest/delete.go).
+        options.grace_period_seconds = options
+            .grace_period_seconds
+            .map(|seconds| if seconds < 0 { 1 } else { seconds });
         if is_namespace(info) && system::NAMESPACES_THAT_STAY.contains(&key.name.as_str()) {
             return Err(Status::forbidden(
                 info,
@@ -41,7 +51,8 @@ impl Registry {
             }
             Ok(self.decide_deletion(cache, current, &options, now))
         };
-        self.modify(cache, &key, "delete", dry_run, decide).await
+        self.modify(cache, &key, "delete", dry_run, writer.fence.as_ref(), decide)
+            .await
     }
 
     fn decide_deletion(
@@ -94,9 +105,20 @@ fn check_options(info: &KindInfo, name: &str, options: &DeleteOptions) -> Result
         causes.push(StatusCause {
             reason: "FieldValueNotSupported".into(),
             message: format!(
-                "Unsupported value: \"{policy}\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"null\""
+                "Unsupported value: \"{policy}\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
             ),
             field: "propagationPolicy".into(),
+        });
+    }
+    // A misspelt dry run must not delete.
+    if options.dry_run.iter().any(|mode| mode != "All") {
+        causes.push(StatusCause {
+            reason: "FieldValueNotSupported".into(),
+            message: format!(
+                "Unsupported value: {}: supported values: \"All\"",
+                serde_json::to_string(&options.dry_run).unwrap_or_default()
+            ),
+            field: "dryRun".into(),
         });
     }
     if causes.is_empty() {

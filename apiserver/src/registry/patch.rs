@@ -1,5 +1,7 @@
 //! Changing an object by a patch.
 
+use std::time::SystemTime;
+
 use gantry_proto::api::v1::PatchType;
 use gantry_proto::autoscaling::v1::Scale;
 use gantry_proto::json::Fields as _;
@@ -9,7 +11,7 @@ use serde_json::Value;
 
 use super::current::Current;
 use super::update::{Endpoint, Proposal};
-use super::{Registry, Written, bad_request};
+use super::{Registry, Writer, Written, bad_request};
 use crate::cache::Cache;
 use crate::codec::{self, Validation};
 
@@ -21,24 +23,34 @@ pub struct Patch {
     /// The patch itself, a JSON object.
     pub patch: Value,
     pub validation: Validation,
+    pub writer: Writer,
     pub dry_run: bool,
+    pub now: SystemTime,
 }
 
 impl Registry {
     pub async fn patch(&self, cache: &Cache, patch: Patch) -> Result<Written, Status> {
         let mut warnings = Vec::new();
+        let mut unsupported = Vec::new();
         let mut attempt = 0;
         let decide = |current: &Current| {
             let (proposal, complaints) = proposal(cache, current, &patch)?;
-            let revised = self.revise(cache, current, patch.endpoint, proposal, attempt)?;
+            let user = &patch.writer.user;
+            let revised = self.revise(cache, current, patch.endpoint, proposal, user, attempt)?;
             attempt += 1;
             warnings = complaints;
             warnings.extend(revised.warnings);
+            unsupported = revised.unsupported;
             Ok(revised.intent)
         };
+        let fence = patch.writer.fence.as_ref();
         let mut written = self
-            .modify(cache, &patch.key, "patch", patch.dry_run, decide)
+            .modify(cache, &patch.key, "patch", patch.dry_run, fence, decide)
             .await?;
+        if !patch.dry_run {
+            self.tell_unsupported(cache.kind(), &written.raw, &unsupported, patch.now)
+                .await;
+        }
         written.warnings = warnings;
         Ok(written)
     }

@@ -3,20 +3,30 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use gantry_proto::Key;
 use gantry_proto::core::v1::Namespace;
 use gantry_proto::status::Reason;
 
-use super::{Creation, Registry};
+use super::{Creation, Registry, Writer};
 
 /// Made at start where missing.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// Which of them nobody may delete (Kubernetes' immortal namespaces).
 pub(super) const NAMESPACES_THAT_STAY: [&str; 3] = ["default", "kube-system", "kube-public"];
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often they are looked for (Kubernetes' system namespaces controller).
+const INTERVAL: Duration = Duration::from_secs(60);
 
 impl Registry {
-    /// Makes the namespaces that every cluster has, trying until it succeeds.
-    pub async fn ensure_system_namespaces(&self) {
+    /// Makes the namespaces that every cluster has, and makes them again when one was deleted, for ever.
+    pub async fn keep_system_namespaces(&self) {
+        loop {
+            self.ensure_system_namespaces().await;
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    async fn ensure_system_namespaces(&self) {
         for name in NAMESPACES {
             while let Err(status) = self.ensure_namespace(name).await {
                 tracing::warn!(
@@ -32,10 +42,14 @@ impl Registry {
 
     async fn ensure_namespace(&self, name: &str) -> Result<(), gantry_proto::meta::v1::Status> {
         let cache = self.cache::<Namespace>()?;
+        if cache.get(&Key::cluster(name)).is_some() {
+            return Ok(());
+        }
         let mut namespace = Namespace::default();
         namespace.metadata_mut().name = name.into();
         let creation = Creation {
             object: Box::new(namespace),
+            writer: Writer::server(),
             dry_run: false,
             now: SystemTime::now(),
         };

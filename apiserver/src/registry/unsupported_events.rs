@@ -1,49 +1,79 @@
-//! An Event about each object that is created with fields that nothing acts on yet: the warning in the reply is
-//! seen only by who wrote, and a controller writes most pods.
+//! An Event about each object that gets fields that nothing acts on yet: the warning in the reply is seen only by
+//! who wrote, and a controller writes most pods.
 
 use std::time::SystemTime;
 
-use gantry_proto::KindInfo;
 use gantry_proto::core::v1::{Event, EventSource, ObjectReference};
-use gantry_proto::meta::v1::{ObjectMeta, Time};
+use gantry_proto::meta::v1::{ObjectMeta, Status, Time};
+use gantry_proto::{KindInfo, wire};
 
-use super::{Registry, metadata};
+use super::{Registry, internal, metadata};
 use crate::kinds::unsupported::NOT_ACTED_ON;
-use crate::strategy::Object;
+use crate::strategy::{Object, Strategy};
 
 const REASON: &str = "FieldsNotActedOn";
 const COMPONENT: &str = "gantry-apiserver";
 /// Kubernetes' limit of an Event's message, in bytes.
 const MAX_MESSAGE: usize = 1024;
 
+/// The warnings of fields that nothing acts on.
+pub(super) fn unsupported(warnings: &[String]) -> Vec<String> {
+    let fields = warnings.iter().filter(|warning| warning.contains(NOT_ACTED_ON));
+    fields.cloned().collect()
+}
+
+/// Those of a changed object that its old version did not give rise to: a change of something else is no news.
+pub(super) fn unsupported_since(
+    strategy: &dyn Strategy,
+    warnings: &[String],
+    old: &dyn Object,
+) -> Vec<String> {
+    let mut fields = unsupported(warnings);
+    if !fields.is_empty() {
+        let known = strategy.warnings(old, None);
+        fields.retain(|field| !known.contains(field));
+    }
+    fields
+}
+
 impl Registry {
     /// The object is written already, so an Event that cannot be written is only logged.
-    pub(super) async fn tell_unsupported(&self, object: &dyn Object, warnings: &[String], now: SystemTime) {
-        let fields: Vec<&str> = warnings
-            .iter()
-            .map(String::as_str)
-            .filter(|warning| warning.contains(NOT_ACTED_ON))
-            .collect();
+    pub(super) async fn tell_unsupported(
+        &self,
+        info: &'static KindInfo,
+        raw: &[u8],
+        fields: &[String],
+        now: SystemTime,
+    ) {
         if fields.is_empty() {
             return;
         }
-        let suffix: String = format!("{:016x}", rand::random::<u64>());
-        let mut event = event(object.info(), object.metadata(), &fields, &suffix, now);
-        metadata::begin(event.metadata_mut(), uuid::Uuid::new_v4().to_string(), now);
-        let written = match self.cache::<Event>() {
-            Ok(cache) => self.insert(cache, &mut event).await.map(drop),
-            Err(status) => Err(status),
-        };
-        if let Err(status) = written {
+        if let Err(status) = self.write_event(info, raw, fields, now).await {
             tracing::debug!(
                 message = status.message,
                 "an event about fields that nothing acts on was not written"
             );
         }
     }
+
+    async fn write_event(
+        &self,
+        info: &'static KindInfo,
+        raw: &[u8],
+        fields: &[String],
+        now: SystemTime,
+    ) -> Result<(), Status> {
+        let about = wire::metadata(raw).map_err(internal)?;
+        let suffix: String = format!("{:016x}", rand::random::<u64>());
+        let mut event = event(info, &about, fields, &suffix, now);
+        metadata::begin(event.metadata_mut(), uuid::Uuid::new_v4().to_string(), now);
+        self.insert(self.cache::<Event>()?, &mut event, None)
+            .await
+            .map(drop)
+    }
 }
 
-fn event(info: &KindInfo, about: &ObjectMeta, fields: &[&str], suffix: &str, now: SystemTime) -> Event {
+fn event(info: &KindInfo, about: &ObjectMeta, fields: &[String], suffix: &str, now: SystemTime) -> Event {
     let mut message = fields.join("; ");
     message.truncate(message.floor_char_boundary(MAX_MESSAGE));
     let time = Time::from_system(now);

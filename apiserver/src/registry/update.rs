@@ -1,14 +1,19 @@
 //! Replacing an object, or what one of its endpoints stands for.
 
+use std::time::SystemTime;
+
 use gantry_proto::autoscaling::v1::Scale;
 use gantry_proto::core::v1::Namespace;
 use gantry_proto::kinds::Subresource;
 use gantry_proto::meta::v1::{ObjectMeta, Preconditions, Status, StatusCause};
 use gantry_proto::{Key, KindInfo};
 
-use super::current::{Current, Intent, stored_form};
-use super::{Registry, Written, bad_request, is_namespace, metadata, no_such_resource};
+use super::current::{Current, Intent};
+use super::unsupported_events::unsupported_since;
+use super::{Registry, Writer, Written, bad_request, is_namespace, metadata, no_such_resource};
 use crate::allocation::{self, Allocation};
+use crate::authentication::User;
+use crate::authorization;
 use crate::cache::Cache;
 use crate::kinds::Target;
 use crate::strategy::{self, Object};
@@ -75,7 +80,9 @@ pub struct Update {
     pub key: Key,
     pub endpoint: Endpoint,
     pub proposal: Proposal,
+    pub writer: Writer,
     pub dry_run: bool,
+    pub now: SystemTime,
 }
 
 impl Registry {
@@ -84,18 +91,28 @@ impl Registry {
             key,
             endpoint,
             proposal,
+            writer,
             dry_run,
+            now,
         } = update;
         let mut warnings = Vec::new();
+        let mut unsupported = Vec::new();
         let mut attempt = 0;
         let decide = |current: &Current| {
             check_condition(cache, endpoint, &proposal)?;
-            let revised = self.revise(cache, current, endpoint, proposal.clone(), attempt)?;
+            let revised = self.revise(cache, current, endpoint, proposal.clone(), &writer.user, attempt)?;
             attempt += 1;
             warnings = revised.warnings;
+            unsupported = revised.unsupported;
             Ok(revised.intent)
         };
-        let mut written = self.modify(cache, &key, "update", dry_run, decide).await?;
+        let mut written = self
+            .modify(cache, &key, "update", dry_run, writer.fence.as_ref(), decide)
+            .await?;
+        if !dry_run {
+            self.tell_unsupported(cache.kind(), &written.raw, &unsupported, now)
+                .await;
+        }
         written.warnings = warnings;
         Ok(written)
     }
@@ -107,6 +124,7 @@ impl Registry {
         current: &Current,
         endpoint: Endpoint,
         proposal: Proposal,
+        user: &User,
         attempt: usize,
     ) -> Result<Revised, Status> {
         let (info, strategy) = (cache.kind(), cache.strategy());
@@ -122,6 +140,7 @@ impl Registry {
         if endpoint != Endpoint::Finalize {
             strategy.prepare_for_update(&mut *new, old, target);
         }
+        authorization::admit(user, &*new, Some(old))?;
         new.metadata_mut().generation = old.metadata().generation;
         // A status says how things are: it never counts as a new wish, whatever annotations it carries.
         if target != Target::Status && strategy.generation_changes(&*new, old) {
@@ -132,6 +151,10 @@ impl Registry {
             return Err(Status::invalid(info, &old.metadata().name, causes));
         }
         let warnings = strategy.warnings(&*new, Some(old));
+        let unsupported = match endpoint {
+            Endpoint::Main => unsupported_since(strategy, &warnings, old),
+            _ => Vec::new(),
+        };
         let allocation = match endpoint {
             Endpoint::Main if allocation::concerns(old) => self.allocate(&mut *new, Some(old), attempt)?,
             _ => Allocation::default(),
@@ -140,15 +163,16 @@ impl Registry {
             Intent::Remove {
                 allocation: self.ranges.release(old),
             }
-        } else if stored_form(&*new) == stored_form(old) {
+        } else if new.equals(old) {
             Intent::Nothing
         } else {
-            Intent::Put {
-                object: new,
-                allocation,
-            }
+            Intent::put_with(new, allocation)
         };
-        Ok(Revised { intent, warnings })
+        Ok(Revised {
+            intent,
+            warnings,
+            unsupported,
+        })
     }
 }
 
@@ -156,6 +180,8 @@ impl Registry {
 pub(super) struct Revised {
     pub intent: Intent,
     pub warnings: Vec<String>,
+    /// Those warnings, of fields that nothing acts on, which the old object did not give rise to.
+    pub unsupported: Vec<String>,
 }
 
 /// A kind may insist on knowing which version is replaced.
@@ -184,7 +210,7 @@ fn check_identity(info: &KindInfo, new: &ObjectMeta, old: &ObjectMeta) -> Result
             new.name, old.name
         )));
     }
-    if !new.namespace.is_empty() && new.namespace != old.namespace {
+    if info.namespaced && !new.namespace.is_empty() && new.namespace != old.namespace {
         return Err(bad_request(format!(
             "the namespace of the object ({}) does not match the namespace on the request ({})",
             new.namespace, old.namespace

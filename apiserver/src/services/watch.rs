@@ -21,6 +21,10 @@ use crate::request::{Caller, Verb};
 /// came together do not come back together (Kubernetes' --min-request-timeout).
 const MIN_DURATION_SECONDS: u64 = 1800;
 
+/// No watch lasts longer than a day, whatever its client asks for: its client must be able to come back anyway, and
+/// a moment too far off cannot be computed.
+const MAX_DURATION_SECONDS: u64 = 24 * 3600;
+
 type Replies = Pin<Box<dyn Stream<Item = Result<WatchReply, tonic::Status>> + Send>>;
 
 impl ResourcesService {
@@ -42,7 +46,7 @@ impl ResourcesService {
         let start = start_of(&request.resource_version)?;
         let seconds = match u64::try_from(request.timeout_seconds) {
             Ok(0) => MIN_DURATION_SECONDS + rand::rng().random_range(0..MIN_DURATION_SECONDS),
-            Ok(seconds) => seconds,
+            Ok(seconds) => seconds.min(MAX_DURATION_SECONDS),
             Err(_) => return Err(bad_request("timeoutSeconds must not be negative")),
         };
         let end = Instant::now() + Duration::from_secs(seconds);

@@ -8,19 +8,21 @@ use prost::Message as _;
 
 use super::resources::{Place, ResourcesService, check_size};
 use crate::codec::{Given, Validation};
-use crate::registry::{Creation, Deletion, Endpoint, Patch, Proposal, Update, bad_request, no_such_resource};
+use crate::registry::{
+    Creation, Deletion, Endpoint, Patch, Proposal, Update, Writer, bad_request, no_such_resource,
+};
 use crate::request::{Attributes, Caller, Verb};
 
 impl ResourcesService {
     pub(super) async fn create_object(
         &self,
         caller: &Caller,
-        request: api::CreateRequest,
+        mut request: api::CreateRequest,
     ) -> Result<api::ObjectReply, Status> {
         check_size(&request)?;
         let validation = Validation::from(request.field_validation());
         let wanted_view = request.view();
-        let given = Given::of(request.object.clone())?;
+        let given = Given::of(request.object.take())?;
         let view = given.view(wanted_view);
         let info = match request.resource.as_str() {
             "" => given.kind()?,
@@ -47,6 +49,7 @@ impl ResourcesService {
         self.registry.authorize(caller, &attributes).await?;
         let creation = Creation {
             object,
+            writer: writer(caller, request.fence),
             dry_run: request.dry_run,
             now: caller.now,
         };
@@ -81,7 +84,13 @@ impl ResourcesService {
             .await?;
         let written = self
             .registry
-            .bind(&key, binding, request.dry_run, caller.now)
+            .bind(
+                &key,
+                binding,
+                &writer(caller, request.fence.clone()),
+                request.dry_run,
+                caller.now,
+            )
             .await?;
         self.reply(place.cache, "binding", written, view)
     }
@@ -89,11 +98,11 @@ impl ResourcesService {
     pub(super) async fn update_object(
         &self,
         caller: &Caller,
-        request: api::UpdateRequest,
+        mut request: api::UpdateRequest,
     ) -> Result<api::ObjectReply, Status> {
         check_size(&request)?;
         let validation = Validation::from(request.field_validation());
-        let given = Given::of(request.object.clone())?;
+        let given = Given::of(request.object.take())?;
         let view = given.view(request.view());
         let info = match request.resource.as_str() {
             "" => given.kind()?,
@@ -127,7 +136,9 @@ impl ResourcesService {
             key: place.key.clone(),
             endpoint,
             proposal,
+            writer: writer(caller, request.fence),
             dry_run: request.dry_run,
+            now: caller.now,
         };
         let mut written = self.registry.update(cache, update).await?;
         written.warnings.splice(0..0, complaints);
@@ -151,7 +162,9 @@ impl ResourcesService {
             patch: serde_json::from_slice(&request.patch)
                 .map_err(|error| bad_request(format!("error decoding patch: {error}")))?,
             validation: Validation::from(request.field_validation()),
+            writer: writer(caller, request.fence.clone()),
             dry_run: request.dry_run,
+            now: caller.now,
         };
         let written = self.registry.patch(place.cache, patch).await?;
         self.reply(place.cache, &request.subresource, written, request.view())
@@ -170,6 +183,7 @@ impl ResourcesService {
         let deletion = Deletion {
             key: place.key.clone(),
             options: request.options.unwrap_or_default(),
+            writer: writer(caller, request.fence),
             now: caller.now,
         };
         let written = self.registry.delete(place.cache, deletion).await?;
@@ -177,9 +191,20 @@ impl ResourcesService {
     }
 }
 
+fn writer(caller: &Caller, fence: Option<api::Fence>) -> Writer {
+    Writer {
+        user: caller.user.clone(),
+        fence,
+    }
+}
+
 /// Settles the namespace of a new object from the request's and its own.
 fn place_new(info: &KindInfo, namespace: &str, metadata: &mut ObjectMeta) -> Result<(), Status> {
-    if !info.namespaced || namespace.is_empty() {
+    if !info.namespaced {
+        metadata.namespace.clear();
+        return Ok(());
+    }
+    if namespace.is_empty() {
         return Ok(());
     }
     if metadata.namespace.is_empty() {

@@ -94,6 +94,70 @@ async fn a_node_reads_the_secrets_of_its_own_pods_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_node_cannot_draw_workloads_to_itself() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let node = cluster.client("system:node:n1", &["system:nodes"]).await;
+    let refused = node
+        .create::<Node>(&object(
+            r#"{"metadata": {"name": "n1", "labels": {"node-role.kubernetes.io/x": ""}}}"#,
+        ))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.message,
+        "nodes \"n1\" is forbidden: node \"n1\" is not allowed to set the following labels: \
+         node-role.kubernetes.io/x"
+    );
+    let registered =
+        r#"{"metadata": {"name": "n1", "labels": {"kubernetes.io/hostname": "n1", "team": "a"}}}"#;
+    node.create::<Node>(&object(registered)).await.unwrap();
+    let taint = r#"{"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}"#;
+    admin.patch::<Node>("", "n1", "", taint).await.unwrap();
+    let relabel = r#"{"metadata": {"labels": {"k8s.io/pool": "secure"}}}"#;
+    for (subresource, patch, expected) in [
+        (
+            "",
+            r#"{"spec": {"taints": null}}"#,
+            "not allowed to modify taints",
+        ),
+        ("", relabel, "is not allowed to modify labels: k8s.io/pool"),
+        ("status", relabel, "is not allowed to modify labels: k8s.io/pool"),
+    ] {
+        let refused = node
+            .patch::<Node>("", "n1", subresource, patch)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.reason_code(), Reason::Forbidden, "{patch}");
+        assert!(refused.message.ends_with(expected), "{}", refused.message);
+    }
+    let allowed = r#"{"metadata": {"labels": {"team": "b"}}}"#;
+    let relabelled = node.patch::<Node>("", "n1", "", allowed).await.unwrap();
+    assert_eq!(
+        (
+            relabelled.metadata().labels["team"].as_str(),
+            relabelled.spec().taints.len()
+        ),
+        ("b", 1)
+    );
+
+    admin.create(&pod("p1", "n1", "s")).await.unwrap();
+    let refused = node
+        .patch::<Pod>(
+            "default",
+            "p1",
+            "status",
+            r#"{"metadata": {"labels": {"app": "web"}}}"#,
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.message,
+        "pods \"p1\" is forbidden: node \"n1\" cannot update labels through pod status"
+    );
+}
+
+#[tokio::test]
 async fn strangers_learn_what_there_is_and_nothing_more() {
     let cluster = Cluster::start().await;
     let stranger = cluster.anonymous().await;

@@ -125,6 +125,7 @@ async fn serve(etcd: gantry_store::etcd::Config, files: &Files, stop: &Cancellat
         etcd: etcd.clone(),
         kubelet_client_certificate: files.folder.join("server.crt"),
         kubelet_client_key: files.folder.join("server.key"),
+        advertise: Some([192, 0, 2, 1].into()),
         service_cidr: "10.96.0.0/28".into(),
         node_ports: 30000..=30003,
     };

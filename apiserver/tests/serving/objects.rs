@@ -1,9 +1,11 @@
 use gantry_proto::api::v1::{self as api, FieldValidation};
-use gantry_proto::core::v1::{ConfigMap, Namespace, Pod};
+use gantry_proto::apps::v1::Deployment;
+use gantry_proto::coordination::v1::Lease;
+use gantry_proto::core::v1::{ConfigMap, Event, Namespace, Node, Pod};
 use gantry_proto::meta::v1::{DeleteOptions, Preconditions};
 use gantry_proto::status::Reason;
 
-use crate::cluster::{Client, Cluster, failure, object};
+use crate::cluster::{Client, Cluster, failure, object, wire};
 
 const POD: &str = r#"{"metadata": {"name": "p", "namespace": "default"},
     "spec": {"containers": [{"name": "c", "image": "hello"}]}}"#;
@@ -359,4 +361,124 @@ async fn finalizers_hold_an_object_until_the_last_is_gone() {
             .reason_code(),
         Reason::NotFound
     );
+}
+
+#[tokio::test]
+async fn a_fenced_write_is_done_only_while_its_lease_is_held() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let lease = |holder: &str, transitions: i32| -> Lease {
+        object(&format!(
+            r#"{{"metadata": {{"name": "l", "namespace": "default"}}, "spec": {{"holderIdentity": "{holder}",
+                "leaseDurationSeconds": 15, "leaseTransitions": {transitions}}}}}"#
+        ))
+    };
+    let fenced = |name: &str| api::CreateRequest {
+        object: Some(wire(&map(name, "1"))),
+        fence: Some(api::Fence {
+            namespace: "default".into(),
+            name: "l".into(),
+            holder: "a".into(),
+            transitions: 1,
+        }),
+        ..Default::default()
+    };
+    let create = async |name: &str| {
+        let reply = admin.resources().create(fenced(name)).await;
+        reply.map(drop).map_err(failure)
+    };
+    let refused = create("too-early").await.unwrap_err();
+    assert_eq!(refused.reason_code(), Reason::Conflict, "there is no such lease");
+    admin.create(&lease("a", 1)).await.unwrap();
+    create("in-time").await.unwrap();
+    let mut renewed = lease("a", 1);
+    for seconds in 16..36 {
+        // A renewal changes the lease and not who holds it; the server's cache may have it or not.
+        renewed.spec_mut().lease_duration_seconds = Some(seconds);
+        admin.update("", &renewed).await.unwrap();
+        create(&format!("renewed-{seconds}")).await.unwrap();
+    }
+    for (number, other) in [lease("b", 2), lease("a", 3)].iter().enumerate() {
+        admin.update("", other).await.unwrap();
+        let name = format!("late-{number}");
+        let refused = create(&name).await.unwrap_err();
+        assert_eq!(refused.reason_code(), Reason::Conflict);
+        let causes = refused.details.unwrap().causes;
+        assert_eq!(causes[0].reason, "FencedOff", "{causes:?}");
+        let absent = admin.get::<ConfigMap>("default", &name).await.unwrap_err();
+        assert_eq!(absent.reason_code(), Reason::NotFound);
+    }
+    let late = api::DeleteRequest {
+        resource: "configmaps".into(),
+        namespace: "default".into(),
+        name: "in-time".into(),
+        fence: fenced("").fence,
+        ..Default::default()
+    };
+    let refused = admin.resources().delete(late).await.map(drop).map_err(failure);
+    assert_eq!(refused.unwrap_err().reason_code(), Reason::Conflict);
+    admin.get::<ConfigMap>("default", "in-time").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_misspelt_dry_run_deletes_nothing() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    admin.create(&map("m", "1")).await.unwrap();
+    let options = DeleteOptions {
+        dry_run: vec!["all".into()],
+        ..DeleteOptions::default()
+    };
+    let refused = admin
+        .delete::<ConfigMap>("default", "m", options)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.details.unwrap().causes[0].message,
+        "Unsupported value: [\"all\"]: supported values: \"All\""
+    );
+    admin.get::<ConfigMap>("default", "m").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_kind_without_namespaces_ignores_a_namespace_as_kubernetes_does() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let node: Node = object(r#"{"metadata": {"name": "n", "namespace": "default"}}"#);
+    let created = admin.create(&node).await.unwrap();
+    assert_eq!(created.metadata().namespace, "");
+    admin.update("", &node).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_tells_of_a_field_that_nothing_acts_on_when_an_update_brings_it() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    admin
+        .create_json(DEPLOYMENT, FieldValidation::Strict)
+        .await
+        .unwrap();
+    let events = async || {
+        let in_namespace = api::ListRequest {
+            namespace: "default".into(),
+            ..Default::default()
+        };
+        let (events, _) = admin.list::<Event>(in_namespace).await.unwrap();
+        events
+            .iter()
+            .filter(|event| event.reason == "FieldsNotActedOn")
+            .count()
+    };
+    assert_eq!(events().await, 0);
+    let patch = r#"{"spec": {"template": {"spec": {"runtimeClassName": "gvisor"}}}}"#;
+    admin
+        .patch::<Deployment>("default", "web", "", patch)
+        .await
+        .unwrap();
+    assert_eq!(events().await, 1);
+    admin
+        .patch::<Deployment>("default", "web", "", r#"{"spec": {"replicas": 4}}"#)
+        .await
+        .unwrap();
+    assert_eq!(events().await, 1, "what was known is no news");
 }

@@ -1,15 +1,53 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use gantry_proto::core::v1::Service;
+use gantry_proto::discovery::v1::EndpointSlice;
 use gantry_proto::meta::v1::DeleteOptions;
 use gantry_proto::status::Reason;
 
-use crate::cluster::{Cluster, object};
+use crate::cluster::{Client, Cluster, DEADLINE, object};
 
 fn service(name: &str, spec: &str) -> Service {
     object(&format!(
         r#"{{"metadata": {{"name": "{name}", "namespace": "default"}}, "spec": {{"ports": [{{"port": 80}}], {spec}}}}}"#
     ))
+}
+
+/// An apiserver that pods can find, kept by itself.
+#[tokio::test]
+async fn the_apiserver_keeps_a_service_of_its_own_at_the_first_address() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let (service, slice) = kubernetes(&admin).await;
+    assert_eq!(service.spec().cluster_ip, "10.96.0.1");
+    let port = &service.spec().ports[0];
+    let served = i32::from(cluster.address.port());
+    assert_eq!(
+        (port.name.as_str(), port.port, port.target_port().as_int()),
+        ("https", 443, Some(served))
+    );
+    assert_eq!(slice.endpoints[0].addresses, ["192.0.2.1"]);
+    assert_eq!(slice.ports[0].port, Some(served));
+    let mut other = service.clone();
+    other.metadata_mut().name = "other".into();
+    other.metadata_mut().resource_version.clear();
+    let taken = admin.create(&other).await.unwrap_err();
+    assert!(taken.message.contains("already allocated"), "{}", taken.message);
+}
+
+/// What is made within the first turn after the start.
+async fn kubernetes(admin: &Client) -> (Service, EndpointSlice) {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        let service = admin.get("default", "kubernetes").await;
+        let slice = admin.get("default", "kubernetes").await;
+        if let (Ok(service), Ok(slice)) = (service, slice) {
+            return (service, slice);
+        }
+        assert!(tokio::time::Instant::now() < deadline, "they must be made");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// The cluster's network has 14 addresses, of which the first is never given by chance; four node ports.
