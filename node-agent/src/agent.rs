@@ -3,6 +3,8 @@
 use crate::clock::now;
 use crate::config::Config;
 use crate::image;
+use crate::leftovers;
+use crate::metrics::PodMetrics;
 use crate::network::{self, Range, cni, masquerade, routes};
 use crate::node::heartbeat::Heartbeat;
 use crate::node::machine::Machine;
@@ -10,10 +12,11 @@ use crate::references::References;
 use crate::runtime::cgroup::Hierarchies;
 use crate::runtime::events::{self, RuntimeEvent};
 use crate::runtime::sandbox_config::parse_resolv_conf;
-use crate::runtime::{Runtime, labels};
+use crate::runtime::{self, Runtime, labels};
 use crate::server::{self, logs};
 use crate::worker::{Ends, Shared, Worker};
 use anyhow::Context as _;
+use futures::FutureExt as _;
 use gantry_client::{Cache, Client, Entry, Recorder, WorkQueue};
 use gantry_proto::Key;
 use gantry_proto::core::v1::{Node, Pod, Service};
@@ -23,6 +26,8 @@ use gantry_telemetry::trace;
 use jiff::Timestamp;
 use k8s_cri::v1 as cri;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
@@ -40,6 +45,8 @@ const STARTS_PER_CPU: usize = 4;
 const RUNTIME_AGAIN: Duration = Duration::from_millis(500);
 /// Tasks that still write a status when the process is told to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+/// A pod's task that panicked begins anew after this.
+const AFTER_PANIC: Duration = Duration::from_secs(10);
 
 type Tasks = Mutex<HashMap<String, Task>>;
 
@@ -57,6 +64,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let kubeconfig = config.kubeconfig.as_deref().context("--kubeconfig is required")?;
     let client_config = gantry_client::Config::load(kubeconfig)
         .with_context(|| format!("loading --kubeconfig {}", kubeconfig.display()))?;
+    leftovers::remove_imports(&config.root_dir).context("removing what interrupted imports left")?;
     let client = Client::new(client_config.with_trace(trace::current_traceparent))?;
     let runtime = Runtime::connect(&config.containerd)?;
     let Some(()) = shutdown
@@ -70,14 +78,21 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let machine = Arc::new(Machine::read(&config.root_dir));
     let queue: WorkQueue<Key> = WorkQueue::new();
     let node_changed = Arc::new(Notify::new());
+    let own_node_changed = Arc::new(Notify::new());
     let (woken, changed) = (queue.clone(), node_changed.clone());
+    let (own_name, own_changed) = (config.node_name.clone(), own_node_changed.clone());
     let pods = Cache::<Pod>::builder(client.clone())
         .field_selector(format!("spec.nodeName={}", config.node_name))
         .on_change(move |change| woken.add(change.key.clone()))
         .spawn(shutdown.clone());
     let services = Cache::<Service>::builder(client.clone()).spawn(shutdown.clone());
     let nodes = Cache::<Node>::builder(client.clone())
-        .on_change(move |_| changed.notify_one())
+        .on_change(move |change| {
+            changed.notify_one();
+            if change.key.name == own_name {
+                own_changed.notify_one();
+            }
+        })
         .spawn(shutdown.clone());
     let shared = Arc::new(Shared {
         recorder: Recorder::spawn(client.clone(), "kubelet", Some(config.node_name.clone())),
@@ -89,6 +104,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         uids: Mutex::default(),
         unclaimed: Mutex::default(),
         shutdown: shutdown.clone(),
+        metrics: PodMetrics::default(),
         machine: machine.clone(),
         config: config.clone(),
         client: client.clone(),
@@ -105,6 +121,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         config: config.clone(),
         machine,
         network_problem: network_problem.clone(),
+        nodes: nodes.clone(),
+        changed: own_node_changed,
     });
     let (status, lease) = (heartbeat.clone(), heartbeat);
     let token = shutdown.clone();
@@ -120,6 +138,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     ));
     running.spawn(keep_logs_small(shared.clone()));
     let (registry, health) = (Registry::new(), Health::new());
+    shared.metrics.register(&registry);
+    runtime.metrics().register(&registry);
     let cache = pods.clone();
     health.check("pods", move || {
         if cache.is_synced() {
@@ -193,7 +213,7 @@ async fn supervise(shared: &Arc<Shared>, queue: &WorkQueue<Key>, running: &TaskT
     if let Some(orphans) = shutdown.run_until_cancelled(orphans(shared)).await {
         for orphan in orphans {
             tracing::info!(pod = %orphan.metadata().name, "the pod is gone from the API; ending it");
-            begin(shared, &tasks, running, orphan, true);
+            begin(shared, queue, &tasks, running, orphan, true);
         }
     }
     let (woken, all) = (shared.clone(), tasks.clone());
@@ -205,6 +225,11 @@ async fn supervise(shared: &Arc<Shared>, queue: &WorkQueue<Key>, running: &TaskT
                     task.signals.ended(id);
                 }
             }
+            RuntimeEvent::OutOfMemory(id) => {
+                if let Some(task) = woken.uid_of(&id).and_then(|uid| tasks.get(&uid)) {
+                    task.signals.doubt(id);
+                }
+            }
             RuntimeEvent::Resynced => tasks.values().for_each(|task| task.signals.wake()),
         }
     };
@@ -212,7 +237,7 @@ async fn supervise(shared: &Arc<Shared>, queue: &WorkQueue<Key>, running: &TaskT
     while let Some(Some(key)) = shutdown.run_until_cancelled(queue.next()).await {
         queue.done(&key);
         if let Some(pod) = shared.pods.get(&key) {
-            begin(shared, &tasks, running, pod, false);
+            begin(shared, queue, &tasks, running, pod, false);
         }
         let tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks
@@ -224,6 +249,7 @@ async fn supervise(shared: &Arc<Shared>, queue: &WorkQueue<Key>, running: &TaskT
 
 fn begin(
     shared: &Arc<Shared>,
+    queue: &WorkQueue<Key>,
     tasks: &Arc<Tasks>,
     running: &TaskTracker,
     pod: Arc<Entry<Pod>>,
@@ -240,63 +266,82 @@ fn begin(
         tasks.insert(
             uid.clone(),
             Task {
-                key,
+                key: key.clone(),
                 signals: signals.clone(),
             },
         );
     }
     let worker = Worker::new(shared.clone(), pod, signals, is_gone);
-    let tasks = tasks.clone();
+    let (tasks, queue) = (tasks.clone(), queue.clone());
     running.spawn(async move {
-        worker.run().await;
+        let outcome = AssertUnwindSafe(worker.run()).catch_unwind().await;
+        if outcome.is_err() {
+            // A mistake that one pod brought to light must not leave that pod without an agent.
+            tracing::error!(pod = %key, "the pod's task panicked; it begins anew");
+            tokio::time::sleep(AFTER_PANIC).await;
+        }
         tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        if outcome.is_err() {
+            queue.add(key);
+        }
     });
 }
 
-/// Pods that this node's runtime has and the API has not: all that is known of them is on their sandboxes.
+/// Pods that this node has something of and the API has not: containers, or files that an agent which was
+/// killed, or a machine that was switched off, left behind.
 async fn orphans(shared: &Shared) -> Vec<Arc<Entry<Pod>>> {
+    let sandboxes = loop {
+        match own_sandboxes(shared).await {
+            Ok(sandboxes) => break sandboxes,
+            Err(error) => {
+                tracing::warn!(%error, "listing the sandboxes failed");
+                tokio::time::sleep(RUNTIME_AGAIN).await;
+            }
+        }
+    };
+    let left = sandboxes.into_iter().map(of_sandbox);
+    let left = left.chain(leftovers::pods(&shared.config.root_dir));
+    let known = shared.pods.snapshot();
+    let mut orphans: HashMap<String, Arc<Entry<Pod>>> = HashMap::new();
+    for pod in left.filter(|pod| {
+        known
+            .values()
+            .all(|other| other.metadata().uid != pod.metadata().uid)
+    }) {
+        let entry = Entry {
+            object: pod,
+            revision: 0,
+            cause: None,
+        };
+        orphans
+            .entry(entry.metadata().uid.clone())
+            .or_insert_with(|| Arc::new(entry));
+    }
+    orphans.into_values().collect()
+}
+
+async fn own_sandboxes(shared: &Shared) -> runtime::Result<Vec<cri::PodSandbox>> {
     let ours: HashMap<String, String> =
         [(labels::NODE_NAME.to_string(), shared.config.node_name.clone())].into();
     let filter = cri::PodSandboxFilter {
         label_selector: ours,
         ..cri::PodSandboxFilter::default()
     };
-    let sandboxes = match shared.runtime.sandboxes(Some(filter)).await {
-        Ok(sandboxes) => sandboxes,
-        Err(error) => {
-            tracing::error!(%error, "listing the sandboxes failed; pods that are gone from the API stay until the next start");
-            return Vec::new();
-        }
-    };
-    let known = shared.pods.snapshot();
-    let mut orphans: HashMap<String, Arc<Entry<Pod>>> = HashMap::new();
-    for sandbox in sandboxes {
-        let metadata = sandbox.metadata.unwrap_or_default();
-        let key = Key::new(&metadata.namespace, &metadata.name);
-        if known
-            .get(&key)
-            .is_some_and(|pod| pod.metadata().uid == metadata.uid)
-        {
-            continue;
-        }
-        let mut pod = Pod::default();
-        (pod.metadata_mut().namespace, pod.metadata_mut().name) = (metadata.namespace, metadata.name);
-        pod.metadata_mut().uid = metadata.uid.clone();
-        let grace = sandbox
-            .annotations
-            .get(labels::GRACE_PERIOD)
-            .and_then(|text| text.parse().ok());
-        pod.spec_mut().termination_grace_period_seconds = grace;
-        orphans.insert(
-            metadata.uid,
-            Arc::new(Entry {
-                object: pod,
-                revision: 0,
-                cause: None,
-            }),
-        );
-    }
-    orphans.into_values().collect()
+    shared.runtime.sandboxes(Some(filter)).await
+}
+
+/// All that is known of such a pod is on its sandbox.
+fn of_sandbox(sandbox: cri::PodSandbox) -> Pod {
+    let metadata = sandbox.metadata.unwrap_or_default();
+    let mut pod = Pod::default();
+    (pod.metadata_mut().namespace, pod.metadata_mut().name) = (metadata.namespace, metadata.name);
+    pod.metadata_mut().uid = metadata.uid;
+    let grace = sandbox
+        .annotations
+        .get(labels::GRACE_PERIOD)
+        .and_then(|text| text.parse().ok());
+    pod.spec_mut().termination_grace_period_seconds = grace;
+    pod
 }
 
 async fn keep_network(
@@ -381,24 +426,33 @@ async fn keep_logs_small(shared: Arc<Shared>) {
             let Ok(status) = shared.runtime.container_status(&container.id).await else {
                 continue;
             };
-            let path = std::path::PathBuf::from(status.log_path);
+            let path = PathBuf::from(status.log_path);
             if !large.contains(&path) {
                 continue;
             }
-            let time = Timestamp::try_from(now()).unwrap_or_default();
-            let set_aside = logs::set_aside(&path, time);
-            if let Err(error) = set_aside {
-                tracing::warn!(path = %path.display(), %error, "setting a large log aside failed");
-            } else if let Err(error) = shared.runtime.reopen_log(&container.id).await {
-                tracing::warn!(path = %path.display(), %error, "the runtime did not begin a new log");
+            if let Err(error) = begin_log_anew(&shared.runtime, &container.id, &path).await {
+                tracing::warn!(path = %path.display(), %error, "beginning a large log anew failed");
             }
         }
     }
 }
 
+async fn begin_log_anew(runtime: &Runtime, container_id: &str, path: &Path) -> anyhow::Result<()> {
+    let time = Timestamp::try_from(now()).unwrap_or_default();
+    let aside = logs::set_aside(path, time).context("setting it aside")?;
+    if let Err(error) = runtime.reopen_log(container_id).await {
+        // The runtime still writes to the file under its new name: it must be found again by its own.
+        if !path.exists() {
+            std::fs::rename(&aside, path).context("putting it back")?;
+        }
+        return Err(error.into());
+    }
+    Ok(())
+}
+
 /// Logs being written that are larger than they should be: `POD/CONTAINER/ATTEMPT.log`.
-fn large_logs(root: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let children = |folder: std::path::PathBuf| {
+fn large_logs(root: &Path) -> Vec<PathBuf> {
+    let children = |folder: PathBuf| {
         std::fs::read_dir(folder)
             .into_iter()
             .flatten()

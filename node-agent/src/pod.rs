@@ -18,6 +18,7 @@ pub mod plan;
 pub mod garbage;
 pub mod status;
 pub mod status_patch;
+pub mod known_status;
 pub mod probe;
 pub mod resources;
 pub mod environment;

@@ -4,6 +4,7 @@
 
 use gantry_client::{Client, Error};
 use gantry_proto::core::v1::{ConfigMap, Container, Pod, Secret};
+use gantry_proto::status::Reason;
 use gantry_proto::{Key, Kind};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -145,11 +146,19 @@ impl References {
                 lock().remove(&key);
                 Ok(None)
             }
-            Err(error @ Error::Unavailable(_)) => match lock().get(&key) {
+            Err(error) if is_refusal(&error) => Err(error),
+            Err(error) => match lock().get(&key) {
                 Some(object) => Ok(Some(object.clone())),
                 None => Err(error),
             },
-            Err(error) => Err(error),
         }
     }
+}
+
+/// Whether the apiserver decided; otherwise it, or its store, is away.
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.reason(),
+        Reason::Forbidden | Reason::Unauthorized | Reason::Invalid | Reason::BadRequest
+    )
 }

@@ -6,13 +6,15 @@ pub mod sandbox_config;
 pub mod container_config;
 pub mod events;
 pub mod cgroup;
+pub mod metrics;
 
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1 as cri;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
+use metrics::RuntimeMetrics;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -30,6 +32,7 @@ pub struct Runtime {
     channel: Channel,
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
+    metrics: RuntimeMetrics,
 }
 
 pub type Result<T> = std::result::Result<T, RuntimeError>;
@@ -77,6 +80,7 @@ impl Runtime {
         Ok(Runtime {
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_LIMIT),
             images: ImageServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_LIMIT),
+            metrics: RuntimeMetrics::default(),
             channel,
         })
     }
@@ -86,21 +90,19 @@ impl Runtime {
         self.channel.clone()
     }
 
+    pub fn metrics(&self) -> &RuntimeMetrics {
+        &self.metrics
+    }
+
     pub async fn version(&self) -> Result<cri::VersionResponse> {
         let request = limited(cri::VersionRequest::default(), CALL_LIMIT);
-        Ok(self.runtime.clone().version(request).await?.into_inner())
+        self.call("version", self.runtime.clone().version(request)).await
     }
 
     pub async fn status(&self) -> Result<cri::RuntimeStatus> {
         let request = limited(cri::StatusRequest::default(), CALL_LIMIT);
-        Ok(self
-            .runtime
-            .clone()
-            .status(request)
-            .await?
-            .into_inner()
-            .status
-            .unwrap_or_default())
+        let reply = self.call("status", self.runtime.clone().status(request)).await?;
+        Ok(reply.status.unwrap_or_default())
     }
 
     pub async fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: String) -> Result<String> {
@@ -108,57 +110,44 @@ impl Runtime {
             config: Some(config),
             runtime_handler: handler,
         };
+        let request = limited(request, SANDBOX_LIMIT);
         let reply = self
-            .runtime
-            .clone()
-            .run_pod_sandbox(limited(request, SANDBOX_LIMIT))
-            .await?;
-        Ok(reply.into_inner().pod_sandbox_id)
+            .call("run_podsandbox", self.runtime.clone().run_pod_sandbox(request))
+            .await;
+        Ok(reply?.pod_sandbox_id)
     }
 
     pub async fn stop_sandbox(&self, id: &str) -> Result<()> {
-        let request = limited(
-            cri::StopPodSandboxRequest {
-                pod_sandbox_id: id.into(),
-            },
-            SANDBOX_LIMIT,
-        );
-        unless_not_found(
-            self.runtime
-                .clone()
-                .stop_pod_sandbox(request)
-                .await
-                .map(|_| ())
-                .map_err(Into::into),
-        )
+        let request = cri::StopPodSandboxRequest {
+            pod_sandbox_id: id.into(),
+        };
+        let request = limited(request, SANDBOX_LIMIT);
+        let reply = self
+            .call("stop_podsandbox", self.runtime.clone().stop_pod_sandbox(request))
+            .await;
+        unless_not_found(reply.map(drop))
     }
 
     pub async fn remove_sandbox(&self, id: &str) -> Result<()> {
-        let request = limited(
-            cri::RemovePodSandboxRequest {
-                pod_sandbox_id: id.into(),
-            },
-            SANDBOX_LIMIT,
-        );
-        unless_not_found(
-            self.runtime
-                .clone()
-                .remove_pod_sandbox(request)
-                .await
-                .map(|_| ())
-                .map_err(Into::into),
-        )
+        let request = cri::RemovePodSandboxRequest {
+            pod_sandbox_id: id.into(),
+        };
+        let request = limited(request, SANDBOX_LIMIT);
+        let reply = self
+            .call(
+                "remove_podsandbox",
+                self.runtime.clone().remove_pod_sandbox(request),
+            )
+            .await;
+        unless_not_found(reply.map(drop))
     }
 
     pub async fn sandboxes(&self, filter: Option<cri::PodSandboxFilter>) -> Result<Vec<cri::PodSandbox>> {
         let request = limited(cri::ListPodSandboxRequest { filter }, CALL_LIMIT);
-        Ok(self
-            .runtime
-            .clone()
-            .list_pod_sandbox(request)
-            .await?
-            .into_inner()
-            .items)
+        let reply = self
+            .call("list_podsandbox", self.runtime.clone().list_pod_sandbox(request))
+            .await;
+        Ok(reply?.items)
     }
 
     pub async fn sandbox_status(&self, id: &str) -> Result<cri::PodSandboxStatus> {
@@ -166,23 +155,22 @@ impl Runtime {
             pod_sandbox_id: id.into(),
             verbose: false,
         };
+        let request = limited(request, CALL_LIMIT);
         let reply = self
-            .runtime
-            .clone()
-            .pod_sandbox_status(limited(request, CALL_LIMIT))
-            .await?;
-        Ok(reply.into_inner().status.unwrap_or_default())
+            .call(
+                "podsandbox_status",
+                self.runtime.clone().pod_sandbox_status(request),
+            )
+            .await;
+        Ok(reply?.status.unwrap_or_default())
     }
 
     pub async fn containers(&self, filter: Option<cri::ContainerFilter>) -> Result<Vec<cri::Container>> {
         let request = limited(cri::ListContainersRequest { filter }, CALL_LIMIT);
-        Ok(self
-            .runtime
-            .clone()
-            .list_containers(request)
-            .await?
-            .into_inner()
-            .containers)
+        let reply = self
+            .call("list_containers", self.runtime.clone().list_containers(request))
+            .await;
+        Ok(reply?.containers)
     }
 
     pub async fn container_status(&self, id: &str) -> Result<cri::ContainerStatus> {
@@ -190,12 +178,11 @@ impl Runtime {
             container_id: id.into(),
             verbose: false,
         };
+        let request = limited(request, CALL_LIMIT);
         let reply = self
-            .runtime
-            .clone()
-            .container_status(limited(request, CALL_LIMIT))
-            .await?;
-        Ok(reply.into_inner().status.unwrap_or_default())
+            .call("container_status", self.runtime.clone().container_status(request))
+            .await;
+        Ok(reply?.status.unwrap_or_default())
     }
 
     pub async fn create_container(
@@ -209,23 +196,22 @@ impl Runtime {
             config: Some(config),
             sandbox_config: Some(sandbox_config),
         };
+        let request = limited(request, CALL_LIMIT);
         let reply = self
-            .runtime
-            .clone()
-            .create_container(limited(request, CALL_LIMIT))
-            .await?;
-        Ok(reply.into_inner().container_id)
+            .call("create_container", self.runtime.clone().create_container(request))
+            .await;
+        Ok(reply?.container_id)
     }
 
     pub async fn start_container(&self, id: &str) -> Result<()> {
-        let request = limited(
-            cri::StartContainerRequest {
-                container_id: id.into(),
-            },
-            CALL_LIMIT,
-        );
-        self.runtime.clone().start_container(request).await?;
-        Ok(())
+        let request = cri::StartContainerRequest {
+            container_id: id.into(),
+        };
+        let request = limited(request, CALL_LIMIT);
+        let reply = self
+            .call("start_container", self.runtime.clone().start_container(request))
+            .await;
+        reply.map(drop)
     }
 
     /// Sends the stop signal, and SIGKILL after the grace period.
@@ -235,43 +221,36 @@ impl Runtime {
             container_id: id.into(),
             timeout,
         };
-        let request = limited(request, CALL_LIMIT + grace);
-        unless_not_found(
-            self.runtime
-                .clone()
-                .stop_container(request)
-                .await
-                .map(|_| ())
-                .map_err(Into::into),
-        )
+        let request = limited(request, CALL_LIMIT.saturating_add(grace));
+        let reply = self
+            .call("stop_container", self.runtime.clone().stop_container(request))
+            .await;
+        unless_not_found(reply.map(drop))
     }
 
     pub async fn remove_container(&self, id: &str) -> Result<()> {
-        let request = limited(
-            cri::RemoveContainerRequest {
-                container_id: id.into(),
-            },
-            CALL_LIMIT,
-        );
-        unless_not_found(
-            self.runtime
-                .clone()
-                .remove_container(request)
-                .await
-                .map(|_| ())
-                .map_err(Into::into),
-        )
+        let request = cri::RemoveContainerRequest {
+            container_id: id.into(),
+        };
+        let request = limited(request, CALL_LIMIT);
+        let reply = self
+            .call("remove_container", self.runtime.clone().remove_container(request))
+            .await;
+        unless_not_found(reply.map(drop))
     }
 
     pub async fn reopen_log(&self, id: &str) -> Result<()> {
-        let request = limited(
-            cri::ReopenContainerLogRequest {
-                container_id: id.into(),
-            },
-            CALL_LIMIT,
-        );
-        self.runtime.clone().reopen_container_log(request).await?;
-        Ok(())
+        let request = cri::ReopenContainerLogRequest {
+            container_id: id.into(),
+        };
+        let request = limited(request, CALL_LIMIT);
+        let reply = self
+            .call(
+                "reopen_container_log",
+                self.runtime.clone().reopen_container_log(request),
+            )
+            .await;
+        reply.map(drop)
     }
 
     /// Runs a command to its end, or until `limit`, when the runtime kills it and fails.
@@ -283,35 +262,28 @@ impl Runtime {
             timeout,
         };
         let request = limited(request, limit + CALL_LIMIT);
-        Ok(self.runtime.clone().exec_sync(request).await?.into_inner())
+        self.call("exec_sync", self.runtime.clone().exec_sync(request))
+            .await
     }
 
     pub async fn image(&self, image: &str) -> Result<Option<cri::Image>> {
-        let request = limited(
-            cri::ImageStatusRequest {
-                image: Some(spec(image)),
-                verbose: false,
-            },
-            CALL_LIMIT,
-        );
-        Ok(self
-            .images
-            .clone()
-            .image_status(request)
-            .await?
-            .into_inner()
-            .image)
+        let request = cri::ImageStatusRequest {
+            image: Some(spec(image)),
+            verbose: false,
+        };
+        let request = limited(request, CALL_LIMIT);
+        let reply = self
+            .call("image_status", self.images.clone().image_status(request))
+            .await;
+        Ok(reply?.image)
     }
 
     pub async fn images(&self) -> Result<Vec<cri::Image>> {
         let request = limited(cri::ListImagesRequest::default(), CALL_LIMIT);
-        Ok(self
-            .images
-            .clone()
-            .list_images(request)
-            .await?
-            .into_inner()
-            .images)
+        let reply = self
+            .call("list_images", self.images.clone().list_images(request))
+            .await;
+        Ok(reply?.images)
     }
 
     pub async fn pull(
@@ -325,13 +297,23 @@ impl Runtime {
             auth,
             sandbox_config: Some(sandbox_config),
         };
-        Ok(self
-            .images
-            .clone()
-            .pull_image(limited(request, PULL_LIMIT))
-            .await?
-            .into_inner()
-            .image_ref)
+        let request = limited(request, PULL_LIMIT);
+        let reply = self
+            .call("pull_image", self.images.clone().pull_image(request))
+            .await;
+        Ok(reply?.image_ref)
+    }
+
+    /// `operation` as the kubelet's metrics name it.
+    async fn call<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = std::result::Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T> {
+        let begun = Instant::now();
+        let outcome = call.await;
+        self.metrics.called(operation, begun.elapsed(), outcome.is_ok());
+        Ok(outcome?.into_inner())
     }
 }
 

@@ -16,8 +16,10 @@ mod ending;
 pub use shared::{Ends, Shared};
 
 use crate::clock::now;
+use crate::metrics::RunningPod;
 use crate::pod::garbage::garbage;
-use crate::pod::memory::Memory;
+use crate::pod::known_status::KnownStatus;
+use crate::pod::memory::{Memory, Volumes};
 use crate::pod::observed::Observed;
 use crate::pod::plan::{Plan, Step, Subject, View, plan};
 use crate::pod::status::{Facts, PULL_ERROR_SHOWN, status};
@@ -30,6 +32,7 @@ use gantry_proto::core::v1::{Pod, PodStatus};
 use gantry_telemetry::trace;
 use jobs::{Done, Jobs};
 use probes::{ProbeResult, Probers};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
@@ -46,6 +49,9 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// containerd tells of an exit before CRI knows it: the first look again, doubled up to the last.
 const EXIT_FIRST: Duration = Duration::from_millis(5);
 const EXIT_LAST: Duration = Duration::from_millis(500);
+/// How long the reason of an end is doubted after the kernel ran out of memory, and how often it is read then.
+const DOUBT: Duration = Duration::from_secs(1);
+const DOUBT_PAUSE: Duration = Duration::from_millis(250);
 /// Results of probes that wait for the worker: three for each of a handful of containers.
 const RESULTS: usize = 64;
 /// A trace goes on for this long after its cause; later work begins a new one with a link.
@@ -65,11 +71,15 @@ pub struct Worker {
     jobs: Jobs,
     probers: Probers,
     results: mpsc::Receiver<ProbeResult>,
-    /// The status that the apiserver has, as far as this worker knows.
-    written: PodStatus,
+    known: KnownStatus,
     write_again_at: Option<SystemTime>,
     refresh_at: SystemTime,
     exit_pause: Duration,
+    /// When a pod that has not run yet was seen first.
+    not_run_since: Option<SystemTime>,
+    running: RunningPod,
+    /// Containers whose end is read again until then: the runtime may learn late that memory was the reason.
+    doubts: BTreeMap<String, SystemTime>,
 }
 
 impl Worker {
@@ -83,13 +93,16 @@ impl Worker {
             uid: metadata.uid.clone(),
             gone_since: is_gone.then_some(now),
             cause: None,
-            written: pod.status().clone(),
+            known: KnownStatus::new(&pod, pod.revision),
             probers: Probers::new(shared.runtime.clone(), sender),
             jobs: Jobs::default(),
             memory: Memory::default(),
             observer: Observer::default(),
             refresh_at: now + REFRESH_EVERY,
             exit_pause: EXIT_FIRST,
+            not_run_since: matches!(pod.status().phase.as_str(), "" | "Pending").then_some(now),
+            running: shared.metrics.running_pod(),
+            doubts: BTreeMap::new(),
             write_again_at: None,
             results,
             signals,
@@ -105,13 +118,8 @@ impl Worker {
                 Some(wake_at) => wake_at,
                 None => return,
             };
-            let pause = wake_at.duration_since(now()).unwrap_or_default();
-            tokio::select! {
-                () = self.shared.shutdown.cancelled() => return,
-                () = self.signals.woken() => {}
-                Some(done) = self.jobs.next() => self.take(done),
-                Some(result) = self.results.recv() => self.take_probe(result),
-                () = tokio::time::sleep(pause) => {}
+            if !self.wait(wake_at).await {
+                return;
             }
             // All that is at hand is one reason to look, not many.
             while let Some(done) = self.jobs.try_next() {
@@ -123,11 +131,37 @@ impl Worker {
         }
     }
 
+    /// Waits for a reason to look, until `wake_at`. Returns false at shutdown.
+    async fn wait(&mut self, wake_at: SystemTime) -> bool {
+        let pause = tokio::time::sleep(wake_at.duration_since(now()).unwrap_or_default());
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = self.shared.shutdown.cancelled() => return false,
+                () = self.signals.woken() => return true,
+                Some(done) = self.jobs.next() => {
+                    self.take(done);
+                    return true;
+                }
+                // A probe that says what it said before costs nothing more.
+                Some(result) = self.results.recv() => if self.take_probe(result) {
+                    return true;
+                },
+                () = &mut pause => return true,
+            }
+        }
+    }
+
     /// Returns when to look again, or `None` when nothing is left to do.
     async fn look(&mut self) -> Option<SystemTime> {
         let now = now();
         self.read_pod(now);
         let mut ended = self.signals.take_ended();
+        self.doubts.retain(|_, until| *until > now);
+        let doubtful = self.signals.take_doubtful();
+        self.doubts
+            .extend(doubtful.into_iter().map(|id| (id, now + DOUBT)));
+        self.doubts.keys().for_each(|id| self.observer.forget(id));
         let observed = match self.observer.observe(&self.shared.runtime, &self.uid).await {
             Ok(observed) => observed,
             Err(error) => {
@@ -137,24 +171,42 @@ impl Worker {
             }
         };
         ended.extend(self.shared.index(&self.uid, &observed));
+        if self.pod.metadata().deletion_timestamp.is_some() {
+            self.memory.deleting_since.get_or_insert(now);
+        }
         if self.memory.ended.is_none() {
             self.memory.ended = wish::past_deadline(&self.pod, now);
         }
         let wish = wish::wish(&self.pod, self.gone_since, &observed, &self.memory, now);
-        self.probers
-            .keep(&self.pod, wish, &observed, &mut self.memory, &self.written);
+        self.probers.keep(
+            &self.pod,
+            wish,
+            &observed,
+            self.jobs.busy(),
+            &mut self.memory,
+            self.known.get(),
+        );
         let facts = Facts {
             pod: &self.pod,
-            before: &self.written,
+            before: self.known.get(),
             observed: &observed,
             memory: &self.memory,
             wish,
+            busy: self.jobs.busy(),
             host_ip: &self.shared.host_ip,
             now,
         };
         let status = status(&facts);
+        self.running.set(observed.ready_sandbox().is_some());
+        if status.phase != "Pending"
+            && let Some(since) = self.not_run_since.take()
+            && status.phase == "Running"
+        {
+            let took = now.duration_since(since).unwrap_or_default();
+            self.shared.metrics.pod_started(took);
+        }
         self.tell_back_offs(&status);
-        let patch = status_patch(&self.uid, &self.written, &status).filter(|_| self.gone_since.is_none());
+        let patch = status_patch(&self.uid, self.known.get(), &status).filter(|_| self.gone_since.is_none());
         let status_written = patch.is_none() && !self.jobs.is_writing();
         let view = View {
             pod: &self.pod,
@@ -198,6 +250,10 @@ impl Worker {
                 if trace != self.cause.as_ref().map(|(trace, _)| trace.as_str()) {
                     self.cause = trace.map(|trace| (trace.to_string(), now));
                 }
+                // While a write of ours is under way, its reply says more.
+                if !self.jobs.is_writing() {
+                    self.known.watched(&entry, entry.revision);
+                }
                 self.pod = entry;
             }
             None if self.shared.pods.is_synced() => self.gone_since = Some(now),
@@ -225,7 +281,7 @@ impl Worker {
         let write = async move {
             let kind = gantry_client::PatchType::StrategicMerge;
             let outcome = client.patch::<Pod>(&key, Some("status"), kind, &patch).await;
-            Done::StatusWritten(outcome.map(|_| Box::new(status)))
+            Done::StatusWritten(outcome.map(|stored| (Box::new(status), Box::new(stored))))
         };
         self.jobs.write(write.instrument(span));
     }
@@ -276,8 +332,9 @@ impl Worker {
         }
         if now >= self.refresh_at {
             self.refresh_at = now + REFRESH_EVERY;
-            if crate::volume::is_live(&self.pod) && self.memory.volumes == crate::pod::memory::Volumes::Ready
-            {
+            // A refresh that is under way goes on: two must not write to one volume.
+            let is_idle = !self.jobs.busy().contains_key(&Subject::Volumes);
+            if is_idle && crate::volume::is_live(&self.pod) && self.memory.volumes == Volumes::Ready {
                 self.set_up_volumes(&Span::none());
             }
         }
@@ -301,6 +358,7 @@ impl Worker {
             .filter_map(|container| container.start_failure.as_ref());
         let shown = failures.map(|failure| failure.failed_at + PULL_ERROR_SHOWN);
         times.extend(shown.filter(|time| *time > now));
+        times.extend((!self.doubts.is_empty()).then(|| now + DOUBT_PAUSE));
         // An end that the runtime's list does not show yet.
         let late: Vec<String> = ended.into_iter().filter(|id| is_alive(observed, id)).collect();
         if late.is_empty() {
@@ -329,7 +387,7 @@ impl Worker {
             .chain(&status.container_statuses)
         {
             let reason = waits(status, &container.name);
-            if reason == waits(&self.written, &container.name) {
+            if reason == waits(self.known.get(), &container.name) {
                 continue;
             }
             let pod = crate::pod::identity::describe(&self.pod);

@@ -351,6 +351,22 @@ fn a_pod_lives_from_binding_to_deletion_and_survives_the_agents_restart() {
             first["containerID"]
         );
 
+        // The node was silent for a while: the node controller's word is taken back as soon as it is heard.
+        let doubted = |object: &Value, status: &str| {
+            let mut object = object.clone();
+            for condition in object["status"]["conditions"].as_array_mut().unwrap() {
+                if condition["type"] == "Ready" {
+                    condition["status"] = json!(status);
+                }
+            }
+            object
+        };
+        api.apply(doubted(&api.get("nodes", "", NODE).unwrap(), "Unknown"));
+        api.apply(doubted(&is_ready(api, "web").unwrap(), "False"));
+        cluster.ready().await;
+        api.eventually("web is ready again", |api| is_ready(api, "web"))
+            .await;
+
         // Its deletion: SIGTERM, the container ends by itself, the pod goes.
         let follow = cluster.logs(gantry_proto::api::v1::LogsRequest {
             follow: true,

@@ -5,23 +5,28 @@ use crate::config::Config;
 use crate::node::machine::Machine;
 use crate::node::object::{self, Facts};
 use crate::runtime::Runtime;
-use gantry_client::{Client, Error, PatchType};
+use gantry_client::{Cache, Client, Error, PatchType};
 use gantry_proto::coordination::v1::{Lease, LeaseSpec};
 use gantry_proto::core::v1::{Node, NodeStatus};
 use gantry_proto::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use gantry_proto::{Key, Kind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Kubernetes' own: the node controller gives up a node whose Lease is older than 40 seconds.
 const LEASE_SECONDS: i32 = 40;
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 const RENEW_AGAIN: Duration = Duration::from_secs(2);
+/// A renewal that hangs is given up while there is still time for another.
+const RENEW_LIMIT: Duration = Duration::from_secs(10);
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// The status is looked at this often, and faster until the node is ready for the first time.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 const LOOK_UNTIL_READY: Duration = Duration::from_millis(250);
+/// Afterwards, while something is wrong.
+const LOOK_WHILE_WRONG: Duration = Duration::from_secs(2);
 /// And written at least this often.
 const WRITE_EVERY: Duration = Duration::from_secs(300);
 
@@ -32,25 +37,50 @@ pub struct Heartbeat {
     pub machine: Arc<Machine>,
     /// Why the network cannot be used, as far as the agent itself is concerned.
     pub network_problem: Arc<Mutex<Option<String>>>,
+    /// The node controller writes this node's status too, when its Lease was not renewed in time.
+    pub nodes: Cache<Node>,
+    /// Notified when this node's object has changed.
+    pub changed: Arc<Notify>,
+}
+
+/// The status that the apiserver has, at which revision, and when it was written.
+struct Written {
+    status: NodeStatus,
+    revision: i64,
+    at: SystemTime,
 }
 
 impl Heartbeat {
     /// Registers and then keeps the status, until shutdown.
     pub async fn keep_status(&self, shutdown: CancellationToken) {
-        let mut written: Option<(NodeStatus, SystemTime)> = None;
+        let mut written: Option<Written> = None;
+        let mut was_settled = false;
+        let mut told = None;
         loop {
             let (runtime_version, problem) = self.health().await;
             let outcome = self
                 .write(&mut written, &runtime_version, problem.as_deref())
                 .await;
-            if let Err(error) = &outcome {
-                tracing::warn!(%error, "the node's status was not written");
+            let error = outcome.err().map(|error| error.to_string());
+            if error.is_some() {
                 written = None;
             }
-            let is_settled = problem.is_none() && outcome.is_ok();
-            let pause = if is_settled { LOOK_EVERY } else { LOOK_UNTIL_READY };
+            if told != error {
+                if let Some(error) = &error {
+                    tracing::warn!(error, "the node's status was not written");
+                }
+                told = error.clone();
+            }
+            let is_settled = problem.is_none() && error.is_none();
+            was_settled |= is_settled;
+            let pause = match (is_settled, was_settled) {
+                (true, _) => LOOK_EVERY,
+                (false, false) => LOOK_UNTIL_READY,
+                (false, true) => LOOK_WHILE_WRONG,
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return,
+                () = self.changed.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -58,7 +88,7 @@ impl Heartbeat {
 
     async fn write(
         &self,
-        written: &mut Option<(NodeStatus, SystemTime)>,
+        written: &mut Option<Written>,
         runtime_version: &str,
         problem: Option<&str>,
     ) -> Result<(), Error> {
@@ -73,22 +103,29 @@ impl Heartbeat {
             not_ready: problem,
             now,
         };
+        let key = Key::cluster(&self.config.node_name);
         let before = match written {
-            Some((status, _)) => status.clone(),
+            Some(written) => match self.nodes.get(&key) {
+                Some(node) if node.revision > written.revision => node.status().clone(),
+                _ => written.status.clone(),
+            },
             None => self.register(&facts).await?,
         };
         let status = object::status(&facts, &before);
         let is_due = written
             .as_ref()
-            .is_none_or(|(_, at)| now.duration_since(*at).unwrap_or_default() >= WRITE_EVERY);
+            .is_none_or(|written| now.duration_since(written.at).unwrap_or_default() >= WRITE_EVERY);
         if is_due || object::is_news(&before, &status) {
             let patch = object::status_patch(&before, &status);
-            let key = Key::cluster(&self.config.node_name);
             let node: Node = self
                 .client
                 .patch(&key, Some("status"), PatchType::StrategicMerge, &patch)
                 .await?;
-            *written = Some((node.status().clone(), now));
+            *written = Some(Written {
+                status: node.status().clone(),
+                revision: node.metadata().resource_version.parse().unwrap_or(0),
+                at: now,
+            });
         }
         Ok(())
     }
@@ -148,7 +185,8 @@ impl Heartbeat {
     pub async fn keep_lease(&self, shutdown: CancellationToken) {
         let mut held: Option<Lease> = None;
         loop {
-            let outcome = self.renew(held.take()).await;
+            let renewal = tokio::time::timeout(RENEW_LIMIT, self.renew(held.take())).await;
+            let outcome = renewal.unwrap_or_else(|_| Err(Error::Unavailable("no reply in time".into())));
             let pause = if outcome.is_ok() { RENEW_EVERY } else { RENEW_AGAIN };
             match outcome {
                 Ok(lease) => held = Some(lease),

@@ -1,9 +1,13 @@
 //! Names and numbers of a pod's parts.
 
+use crate::pod::plan::{Busy, Subject};
 use gantry_proto::core::v1::{Container, Pod, PodSpec};
+use std::collections::BTreeMap;
 
 /// The grace period where a pod has none.
 const DEFAULT_GRACE_SECONDS: u64 = 30;
+/// A year. The API takes any number; times and timeouts that are computed from it do not.
+const LONGEST_GRACE_SECONDS: u64 = 365 * 24 * 3600;
 
 /// A container's spec as far as its change needs a restart: its name and image, as the kubelet has it. Kept
 /// as a label of the container, so that a restarted agent knows whether it still fits.
@@ -21,6 +25,12 @@ pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
+/// Whether a container runs but does not count as started, because its postStart hook has not ended.
+pub fn is_in_post_start(container: &Container, busy: &BTreeMap<Subject, Busy>) -> bool {
+    container.lifecycle().post_start.is_some()
+        && busy.get(&Subject::Container(container.name.clone())) == Some(&Busy::Starting)
+}
+
 /// As the kubelet's messages name a pod: `web_default(0b5c…)`.
 pub fn describe(pod: &Pod) -> String {
     let metadata = pod.metadata();
@@ -29,8 +39,15 @@ pub fn describe(pod: &Pod) -> String {
 
 pub fn grace_seconds(spec: &PodSpec) -> u64 {
     spec.termination_grace_period_seconds
-        .and_then(|seconds| u64::try_from(seconds).ok())
+        .and_then(grace)
         .unwrap_or(DEFAULT_GRACE_SECONDS)
+}
+
+/// A grace period as the API has it, within what can be waited for; `None` for what is none.
+pub fn grace(seconds: i64) -> Option<u64> {
+    u64::try_from(seconds)
+        .ok()
+        .map(|seconds| seconds.min(LONGEST_GRACE_SECONDS))
 }
 
 pub fn find_container<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Container> {

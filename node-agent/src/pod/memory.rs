@@ -11,6 +11,8 @@ pub struct Memory {
     pub volumes: Volumes,
     pub sandbox_failure: Option<Failure>,
     pub containers: BTreeMap<String, ContainerMemory>,
+    /// When the deletion was first seen: the grace period is counted from here, by this machine's clock.
+    pub deleting_since: Option<SystemTime>,
     /// Why the agent ended the pod, where it did.
     pub ended: Option<Ended>,
     /// Sandboxes, volumes and cgroups are gone.

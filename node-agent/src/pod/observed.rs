@@ -73,6 +73,12 @@ impl Observed {
         self.containers.values().flatten()
     }
 
+    /// Whether a container or sandbox has this id.
+    pub fn has(&self, id: &str) -> bool {
+        self.instances().any(|instance| instance.id == id)
+            || self.sandboxes.iter().any(|sandbox| sandbox.id == id)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.sandboxes.is_empty() && self.containers.is_empty()
     }

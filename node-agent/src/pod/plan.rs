@@ -3,7 +3,7 @@
 //! A plan holds only what can be begun now; what it leads to is seen at the next look. Steps that are under
 //! way are known by their subject and not planned again.
 
-use crate::pod::identity::{container_hash, is_sidecar};
+use crate::pod::identity::{container_hash, is_in_post_start, is_sidecar};
 use crate::pod::memory::{Memory, Volumes};
 use crate::pod::observed::{Instance, Observed, State};
 use crate::pod::probe::{self, ProbeKind};
@@ -203,7 +203,9 @@ fn is_initialized(view: &View, sandbox_id: &str) -> bool {
 
 fn has_started(view: &View, container: &Container, instance: &Instance) -> bool {
     let probes = view.memory.container(&container.name).probes.as_ref();
-    instance.is_running() && probe::is_started(container, probes, &instance.id)
+    instance.is_running()
+        && !is_in_post_start(container, view.busy)
+        && probe::is_started(container, probes, &instance.id)
 }
 
 /// Returns whether the next container may start.
@@ -294,7 +296,7 @@ fn must_stop(view: &View, container: &Container, running: &Instance) -> Option<(
         .of(container)
         .and_then(|probe| probe.termination_grace_period_seconds);
     let of_probe = of_probe
-        .and_then(|seconds| u64::try_from(seconds).ok())
+        .and_then(crate::pod::identity::grace)
         .map(Duration::from_secs);
     Some((StopReason::Probe(kind), of_probe.unwrap_or_else(|| grace(view))))
 }
@@ -372,6 +374,9 @@ fn stopped(view: &View, stop_by: SystemTime, plan: &mut Plan) -> bool {
     let (last, first): (Vec<&Instance>, Vec<&Instance>) = running
         .iter()
         .partition(|instance| sidecars.contains(&instance.name.as_str()));
+    // Sidecars end in the reverse order of their start: each may need those before it until its own end.
+    let position = |instance: &Instance| sidecars.iter().position(|name| *name == instance.name);
+    let last: Vec<&Instance> = last.into_iter().max_by_key(|i| position(i)).into_iter().collect();
     for instance in if first.is_empty() { &last } else { &first } {
         stop(view, instance, stop_by, StopReason::PodEnds, plan);
     }

@@ -7,10 +7,12 @@ mod phase;
 
 use crate::pod::memory::Memory;
 use crate::pod::observed::Observed;
+use crate::pod::plan::{Busy, Subject};
 use crate::pod::resources;
 use crate::pod::wish::Wish;
 use gantry_proto::core::v1::{HostIp, Pod, PodIp, PodStatus};
 use gantry_proto::meta::v1::Time;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 pub struct Facts<'a> {
@@ -20,6 +22,7 @@ pub struct Facts<'a> {
     pub observed: &'a Observed,
     pub memory: &'a Memory,
     pub wish: Wish,
+    pub busy: &'a BTreeMap<Subject, Busy>,
     pub host_ip: &'a str,
     pub now: SystemTime,
 }

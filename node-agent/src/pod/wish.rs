@@ -1,6 +1,6 @@
 //! What is wanted of a pod at the moment.
 
-use crate::pod::identity::{grace_seconds, is_sidecar};
+use crate::pod::identity::{self, grace_seconds, is_sidecar};
 use crate::pod::memory::{Ended, Memory};
 use crate::pod::observed::Observed;
 use gantry_proto::core::v1::{Container, Pod, PodSpec};
@@ -52,8 +52,17 @@ pub fn wish(
         };
     }
     if let Some(deletion) = &pod.metadata().deletion_timestamp {
+        let grace = pod
+            .metadata()
+            .deletion_grace_period_seconds
+            .and_then(identity::grace);
+        let stop_by = match (memory.deleting_since, grace) {
+            // The timestamp is by the apiserver's clock, which may differ by more than the grace period.
+            (Some(since), Some(grace)) => since + Duration::from_secs(grace),
+            _ => deletion.to_system(),
+        };
         return Wish::Delete {
-            stop_by: deletion.to_system().max(least),
+            stop_by: stop_by.max(least),
         };
     }
     let is_over = matches!(pod.status().phase.as_str(), "Succeeded" | "Failed");

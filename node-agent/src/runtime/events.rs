@@ -16,6 +16,9 @@ const RECONNECT: Duration = Duration::from_millis(500);
 pub enum RuntimeEvent {
     /// A container or a sandbox's own container, by its id.
     Exited(String),
+    /// The kernel killed a process of this container for want of memory. The container may go on; if it ended,
+    /// the runtime may have said so before it knew why.
+    OutOfMemory(String),
     /// Events may have been missed.
     Resynced,
 }
@@ -50,19 +53,46 @@ async fn stream(runtime: &Runtime, on_event: &(impl Fn(RuntimeEvent) + Send)) ->
     on_event(RuntimeEvent::Resynced);
     while let Some(envelope) = events.message().await? {
         let bytes = envelope.event.map(|event| event.value).unwrap_or_default();
-        let id = match envelope.topic.as_str() {
-            "/tasks/exit" => {
-                // Only the container's own process matters here, not those that were exec'ed into it.
-                TaskExit::decode(&*bytes)
-                    .ok()
-                    .filter(|exit| exit.id == exit.container_id)
-                    .map(|exit| exit.container_id)
-            }
-            _ => TaskOom::decode(&*bytes).ok().map(|oom| oom.container_id),
-        };
-        if let Some(id) = id {
-            on_event(RuntimeEvent::Exited(id));
+        if let Some(event) = decode(&envelope.topic, &bytes) {
+            on_event(event);
         }
     }
     Ok(())
+}
+
+fn decode(topic: &str, bytes: &[u8]) -> Option<RuntimeEvent> {
+    if topic == "/tasks/oom" {
+        return Some(RuntimeEvent::OutOfMemory(
+            TaskOom::decode(bytes).ok()?.container_id,
+        ));
+    }
+    // Only the container's own process matters here, not those that were exec'ed into it.
+    let exit = TaskExit::decode(bytes).ok()?;
+    (exit.id == exit.container_id).then_some(RuntimeEvent::Exited(exit.container_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_not_taken_for_the_containers_end() {
+        let oom = TaskOom {
+            container_id: "c".into(),
+        };
+        assert_eq!(
+            decode("/tasks/oom", &oom.encode_to_vec()),
+            Some(RuntimeEvent::OutOfMemory("c".into()))
+        );
+        let exit = |id: &str| {
+            let exit = TaskExit {
+                container_id: "c".into(),
+                id: id.into(),
+                ..TaskExit::default()
+            };
+            decode("/tasks/exit", &exit.encode_to_vec())
+        };
+        assert_eq!(exit("c"), Some(RuntimeEvent::Exited("c".into())));
+        assert_eq!(exit("exec-1"), None);
+    }
 }

@@ -60,6 +60,11 @@ impl Observer {
         })
     }
 
+    /// Reads how the container ended once more: the reason may have come after the end.
+    pub fn forget(&mut self, id: &str) {
+        self.exited.remove(id);
+    }
+
     async fn sandbox(&mut self, runtime: &Runtime, listed: cri::PodSandbox) -> Result<Sandbox> {
         let ready = listed.state == cri::PodSandboxState::SandboxReady as i32;
         if ready && !self.ips.contains_key(&listed.id) {

@@ -141,8 +141,9 @@ fn rotated(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Sets a log aside under a name with the time in it. The runtime must be told to open it anew.
-pub fn set_aside(path: &Path, now: Timestamp) -> io::Result<()> {
+/// Sets a log aside under a name with the time in it, which is returned. The runtime must be told to open it
+/// anew; until then it goes on writing to the old file.
+pub fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
     let mut old = rotated(path);
     old.sort();
     let surplus = (old.len() + 2).saturating_sub(KEPT_FILES);
@@ -151,7 +152,8 @@ pub fn set_aside(path: &Path, now: Timestamp) -> io::Result<()> {
         .for_each(|file| drop(std::fs::remove_file(file)));
     let mut name = path.as_os_str().to_os_string();
     name.push(format!(".{}", now.strftime("%Y%m%d-%H%M%S")));
-    std::fs::rename(path, name)
+    std::fs::rename(path, &name)?;
+    Ok(name.into())
 }
 
 pub fn remove(path: &Path) {

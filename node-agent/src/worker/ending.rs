@@ -64,7 +64,7 @@ impl Worker {
         let span = info_span!(parent: span, "pod.delete");
         let step = async move {
             let outcome = match client.delete::<Pod>(&key, options).await {
-                Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+                Err(error) if error.is_not_found() => Ok(()),
                 outcome => outcome,
             };
             if outcome.is_err() {

@@ -3,14 +3,15 @@
 use crate::pod::memory::StartFailure;
 use crate::pod::plan::{Busy, Subject};
 use gantry_client::Error;
-use gantry_proto::core::v1::PodStatus;
+use gantry_proto::core::v1::{Pod, PodStatus};
 use std::collections::BTreeMap;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// How a step ended.
 #[derive(Debug)]
 pub enum Done {
-    StatusWritten(Result<Box<PodStatus>, Error>),
+    /// What was said, and the pod as it is stored since.
+    StatusWritten(Result<(Box<PodStatus>, Box<Pod>), Error>),
     Volumes(Result<(), String>),
     Sandbox(Result<(), String>),
     Started {

@@ -19,9 +19,9 @@ impl Worker {
         let now = now();
         tracing::trace!(pod = %self.key, ?done, "done");
         match done {
-            Done::StatusWritten(Ok(status)) => {
-                self.written = *status;
-                self.write_again_at = None;
+            Done::StatusWritten(Ok((said, stored))) => {
+                let stands = self.known.written(*said, &stored);
+                self.write_again_at = (!stands).then(|| now + WRITE_AGAIN);
             }
             Done::StatusWritten(Err(error)) => {
                 // A pod that is gone is seen to be gone by the cache.
@@ -41,6 +41,8 @@ impl Worker {
                 self.memory.sandbox_failure = Some(failure(self.memory.sandbox_failure.take(), why, now));
             }
             Done::Started { container, outcome } => {
+                let told = outcome.as_ref().map(|_| ()).map_err(|failure| failure.reason);
+                self.shared.metrics.container_started(told);
                 let memory = self.memory.container_mut(&container);
                 memory.start_failure = outcome.err();
                 if let Some(failure) = memory
@@ -85,12 +87,13 @@ impl Worker {
         self.memory.volumes = Volumes::Failed(failure(before, why, now));
     }
 
-    pub(super) fn take_probe(&mut self, result: ProbeResult) {
+    /// Returns whether the result changed what is thought of the container.
+    pub(super) fn take_probe(&mut self, result: ProbeResult) -> bool {
         let Some(container) = find_container(self.pod.spec(), &result.container) else {
-            return;
+            return false;
         };
         let Some(probe) = result.kind.of(container) else {
-            return;
+            return false;
         };
         if let Err(why) = &result.outcome {
             let message = format!("{} probe failed: {why}", result.kind.title());
@@ -99,15 +102,15 @@ impl Worker {
         }
         let schedule = Schedule::of(probe);
         let memory = self.memory.container_mut(&result.container);
-        if let Some(probes) = memory
+        let probes = memory
             .probes
             .as_mut()
-            .filter(|probes| probes.container_id == result.container_id)
-        {
+            .filter(|probes| probes.container_id == result.container_id);
+        probes.is_some_and(|probes| {
             probes
                 .verdict_mut(result.kind)
-                .take(result.outcome.is_ok(), &schedule);
-        }
+                .take(result.outcome.is_ok(), &schedule)
+        })
     }
 }
 

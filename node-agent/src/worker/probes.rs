@@ -2,10 +2,11 @@
 
 use super::probe_call::{self, Target};
 use crate::clock::now;
-use crate::pod::identity::find_container;
+use crate::pod::identity::{find_container, is_in_post_start};
 use crate::pod::memory::Memory;
 use crate::pod::observed::{Instance, Observed, State};
-use crate::pod::probe::{ProbeKind, Probes, Schedule, is_started};
+use crate::pod::plan::{Busy, Subject};
+use crate::pod::probe::{ProbeKind, Probes, Schedule, is_started, must_die};
 use crate::pod::wish::Wish;
 use crate::runtime::Runtime;
 use gantry_proto::core::v1::{Container, Pod, PodStatus, Probe};
@@ -44,6 +45,7 @@ impl Probers {
         pod: &Pod,
         wish: Wish,
         observed: &Observed,
+        busy: &BTreeMap<Subject, Busy>,
         memory: &mut Memory,
         before: &PodStatus,
     ) {
@@ -55,6 +57,9 @@ impl Probers {
             let Some(container) = find_container(pod.spec(), &instance.name) else {
                 continue;
             };
+            if is_in_post_start(container, busy) {
+                continue;
+            }
             let memory = memory.container_mut(&instance.name);
             if memory
                 .probes
@@ -64,7 +69,8 @@ impl Probers {
                 memory.probes = Some(assumed(instance, before));
             }
             let started = is_started(container, memory.probes.as_ref(), &instance.id);
-            for kind in needed(container, started, wish) {
+            let is_doomed = must_die(memory.probes.as_ref(), &instance.id).is_some();
+            for kind in needed(container, started, wish == Wish::Run && !is_doomed) {
                 if let Some(probe) = kind.of(container) {
                     let ip = observed
                         .ready_sandbox()
@@ -140,8 +146,8 @@ impl Drop for Probers {
 }
 
 /// A container that is stopping is still asked whether it is ready, and nothing that could restart it.
-fn needed(container: &Container, started: bool, wish: Wish) -> Vec<ProbeKind> {
-    let all = match (container.startup_probe.is_some() && !started, wish == Wish::Run) {
+fn needed(container: &Container, started: bool, keeps_running: bool) -> Vec<ProbeKind> {
+    let all = match (container.startup_probe.is_some() && !started, keeps_running) {
         (true, true) => &[ProbeKind::Startup][..],
         (true, false) => &[],
         (false, true) => &[ProbeKind::Readiness, ProbeKind::Liveness],

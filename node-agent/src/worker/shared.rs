@@ -1,6 +1,7 @@
 //! What all workers share, and how they are woken.
 
 use crate::config::Config;
+use crate::metrics::PodMetrics;
 use crate::node::machine::Machine;
 use crate::pod::identity::field_path;
 use crate::pod::observed::Observed;
@@ -25,6 +26,7 @@ pub struct Shared {
     pub references: References,
     pub pods: Cache<Pod>,
     pub services: Cache<Service>,
+    pub metrics: PodMetrics,
     pub machine: Arc<Machine>,
     pub cgroups: Hierarchies,
     pub host_dns: cri::DnsConfig,
@@ -63,6 +65,10 @@ impl Shared {
         let ids = observed.instances().map(|instance| &instance.id);
         let ids = ids.chain(observed.sandboxes.iter().map(|sandbox| &sandbox.id));
         let new: Vec<&String> = ids.filter(|id| !uids.contains_key(*id)).collect();
+        if !new.is_empty() {
+            // What was removed since goes when something new comes, or the ids of restarts would pile up.
+            uids.retain(|id, owner| owner != uid || observed.has(id));
+        }
         uids.extend(new.iter().map(|id| (id.to_string(), uid.to_string())));
         let mut unclaimed = lock(&self.unclaimed);
         let ended: Vec<String> = new
@@ -72,6 +78,10 @@ impl Shared {
             .collect();
         unclaimed.retain(|id| !ended.contains(id));
         ended
+    }
+
+    pub fn uid_of(&self, id: &str) -> Option<String> {
+        lock(&self.uids).get(id).cloned()
     }
 
     /// Which pod a container or sandbox belongs to. One that no worker has seen yet is remembered to have
@@ -130,6 +140,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Ends {
     woken: Notify,
     ended: Mutex<BTreeSet<String>>,
+    /// Containers whose end, if it was seen, must be read again.
+    doubtful: Mutex<BTreeSet<String>>,
 }
 
 impl Ends {
@@ -140,6 +152,15 @@ impl Ends {
     pub fn ended(&self, id: String) {
         lock(&self.ended).insert(id);
         self.wake();
+    }
+
+    pub fn doubt(&self, id: String) {
+        lock(&self.doubtful).insert(id);
+        self.wake();
+    }
+
+    pub(super) fn take_doubtful(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *lock(&self.doubtful))
     }
 
     pub(super) async fn woken(&self) {

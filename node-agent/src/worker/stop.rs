@@ -37,7 +37,7 @@ impl Worker {
         };
         self.tell(&container, Normal, "Killing", message);
         let (shared, pod) = (self.shared.clone(), self.pod.clone());
-        let ip = self.written.pod_ip.clone();
+        let ip = self.known.get().pod_ip.clone();
         let span = info_span!(parent: span, "container.stop", container);
         let subject = Subject::Container(container.clone());
         let step = async move {

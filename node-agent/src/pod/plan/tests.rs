@@ -304,6 +304,53 @@ fn a_sidecar_starts_before_the_others_and_keeps_running() {
 }
 
 #[test]
+fn sidecars_start_in_order_each_after_its_post_start_hook_and_end_in_reverse() {
+    let hook = serde_json::json!({"postStart": {"exec": {"command": ["true"]}}});
+    let spec = serde_json::json!({"initContainers": [{"name": "a", "restartPolicy": "Always", "lifecycle": hook},
+        {"name": "b", "restartPolicy": "Always"}], "containers": [{"name": "c"}]});
+    let a = || case(spec.clone()).sandbox(0, true).run("a", running());
+    a().busy(Subject::Container("a".into()), Busy::Starting).check("");
+    a().check("start b 0 in s0");
+    let both = || a().run("b", running());
+    both().deleted(30).check("stop b0 by 1030 PodEnds");
+    both()
+        .busy(
+            Subject::Container("b".into()),
+            Busy::Stopping { stop_by: at(1030) },
+        )
+        .deleted(30)
+        .check("");
+    a().run("b", exited(0, 999))
+        .deleted(30)
+        .check("stop a0 by 1030 PodEnds");
+}
+
+#[test]
+fn the_grace_period_counts_from_when_the_deletion_was_seen_whatever_the_apiservers_clock_says() {
+    let skewed = |case: &mut Case| {
+        case.pod.metadata_mut().deletion_grace_period_seconds = Some(10);
+        case.memory.deleting_since = Some(at(995));
+    };
+    for skew in [0, 500] {
+        one()
+            .sandbox(0, true)
+            .run("c", running())
+            .deleted(skew)
+            .with(skewed)
+            .check("stop c0 by 1005 PodEnds");
+    }
+}
+
+#[test]
+fn a_grace_period_beyond_all_time_is_a_long_one() {
+    let spec = serde_json::json!({"terminationGracePeriodSeconds": i64::MAX, "containers": [{"name": "c"}]});
+    case(spec)
+        .sandbox(0, true)
+        .run("c", State::Unknown)
+        .check("stop c0 by 31537000 LostTrack");
+}
+
+#[test]
 fn a_lost_sandbox_is_replaced_and_its_containers_start_again() {
     one()
         .sandbox(0, false)

@@ -2,7 +2,7 @@
 
 use super::Facts;
 use crate::pod::back_off::go_duration;
-use crate::pod::identity::{describe, is_sidecar};
+use crate::pod::identity::{describe, is_in_post_start, is_sidecar};
 use crate::pod::memory::StartFailure;
 use crate::pod::observed::{Exit, Instance, State};
 use crate::pod::probe;
@@ -49,15 +49,17 @@ fn status(
         .get(&container.name)
         .map_or(&[][..], Vec::as_slice);
     let previous = runs.get(1).and_then(terminated);
+    let is_running = latest.is_running() && !is_in_post_start(container, facts.busy);
     let (state, last_state) = match &latest.state {
-        State::Running { started_at } => (running(*started_at), previous),
+        State::Running { started_at } if is_running => (running(*started_at), previous),
         State::Exited(_) => match waiting_after_exit(facts, container, is_init, latest) {
             Some(waiting) => (waiting, terminated(latest)),
             None => (ended(latest), previous),
         },
-        State::Created | State::Unknown => (waiting(default_reason(facts), String::new()), previous),
+        State::Running { .. } | State::Created | State::Unknown => {
+            (waiting(default_reason(facts), String::new()), previous)
+        }
     };
-    let is_running = latest.is_running();
     let probes = memory.probes.as_ref();
     let started = is_running && probe::is_started(container, probes, &latest.id);
     let is_plain_init = is_init && !is_sidecar(container);

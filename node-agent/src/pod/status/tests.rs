@@ -16,6 +16,7 @@ struct Case {
     observed: Observed,
     memory: Memory,
     before: PodStatus,
+    busy: BTreeMap<Subject, Busy>,
     now: u64,
 }
 
@@ -38,6 +39,7 @@ fn case(spec: Value) -> Case {
         observed,
         memory: Memory::default(),
         before: PodStatus::default(),
+        busy: BTreeMap::new(),
         now: 1000,
     }
 }
@@ -97,6 +99,7 @@ impl Case {
             observed: &self.observed,
             memory: &self.memory,
             wish,
+            busy: &self.busy,
             host_ip: "192.0.2.1",
             now,
         })
@@ -152,6 +155,15 @@ fn the_phase_and_states_follow_the_containers() {
         let spec = json!({"restartPolicy": policy, "containers": [{"name": "c"}]});
         check(case(spec).run("c", exited(code)), expected);
     }
+}
+
+#[test]
+fn a_container_is_not_running_before_its_post_start_hook_has_ended() {
+    let hook = json!({"postStart": {"exec": {"command": ["true"]}}});
+    let new = || case(json!({"containers": [{"name": "c", "lifecycle": hook}]})).run("c", running());
+    let starting = |case: &mut Case| case.busy = [(Subject::Container("c".into()), Busy::Starting)].into();
+    check(new().with(starting), "Pending c=ContainerCreating(0)-");
+    check(new(), "Running c=running(0)+");
 }
 
 #[test]
