@@ -187,6 +187,19 @@ fn a_service_without_endpoints_and_a_port_that_no_service_has_refuse_at_once() {
 }
 
 #[test]
+fn a_packet_that_connection_tracking_calls_invalid_is_answered_by_no_reset() {
+    let mut proxy = Proxy::new(true);
+    proxy.set("web", Some(&view(WEB, &[1])));
+    let from = Network::pod_address(0);
+    let segments = [
+        (1000, (WEB, 80), network::SYN_AND_FIN),
+        (1001, (WEB, 81), network::SYN),
+    ];
+    let reset = proxy.network.pods[0].run(move || network::resets(from, &segments));
+    assert_eq!(reset, [1001], "only the port that no Service has");
+}
+
+#[test]
 fn a_table_that_somebody_removed_is_noticed() {
     let proxy = Proxy::new(true);
     let touched = || {

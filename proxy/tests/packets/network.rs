@@ -3,12 +3,17 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, setsockopt, socket,
+    sockopt,
+};
 
 pub const POD_PORT: u16 = 8080;
 const PODS: usize = 3;
@@ -160,6 +165,75 @@ pub fn ask_by_udp(to: (Ipv4Addr, u16), port: Option<u16>) -> std::io::Result<Str
     let mut buffer = [0; 64];
     let length = socket.recv(&mut buffer)?;
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+pub const SYN: u8 = 0x02;
+/// No connection has both; connection tracking calls it invalid.
+pub const SYN_AND_FIN: u8 = 0x03;
+
+/// Sends TCP headers with these source ports and flags, one after the other. Returns the source ports for which a
+/// reset comes, up to that for the last.
+pub fn resets(from: Ipv4Addr, segments: &[(u16, (Ipv4Addr, u16), u8)]) -> Vec<u16> {
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Raw,
+        SockFlag::empty(),
+        SockProtocol::Tcp,
+    )
+    .unwrap();
+    let limit = nix::sys::time::TimeVal::new(PATIENCE.as_secs() as i64, 0);
+    setsockopt(&socket, sockopt::ReceiveTimeout, &limit).unwrap();
+    for (source_port, (to, port), flags) in segments {
+        let segment = segment((from, *source_port), (*to, *port), *flags);
+        let to = SockaddrIn::from(SocketAddrV4::new(*to, 0));
+        sendto(socket.as_raw_fd(), &segment, &to, MsgFlags::empty()).unwrap();
+    }
+    let mut reset = Vec::new();
+    while reset.last() != segments.last().map(|(port, ..)| port) {
+        let mut packet = [0; 128];
+        let length = recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()).expect("no reset comes");
+        let header = &packet[usize::from(packet[0] & 0xf) * 4..length];
+        const RST: u8 = 0x04;
+        if header[13] & RST != 0 {
+            reset.push(u16::from_be_bytes([header[2], header[3]]));
+        }
+    }
+    reset
+}
+
+/// A TCP header (RFC 9293, section 3.1) with its checksum.
+fn segment(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), flags: u8) -> Vec<u8> {
+    const LENGTH: u8 = 20;
+    const TCP: u8 = 6;
+    let ports = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
+    let rest = [
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+        LENGTH / 4 << 4,
+        flags,
+        0x20,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let mut segment = [ports, rest.to_vec()].concat();
+    let (source, destination) = (from.0.octets(), to.0.octets());
+    let summed = [&source[..], &destination, &[0, TCP, 0, LENGTH], &segment].concat();
+    let words = summed
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let sum = words.fold(0, |sum, word| (sum + word) % 0xffff);
+    let checksum = !(sum as u16);
+    segment[16..18].copy_from_slice(&checksum.to_be_bytes());
+    segment
 }
 
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
