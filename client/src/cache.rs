@@ -205,28 +205,34 @@ enum Phase {
 impl<K: Kind> Keeper<K> {
     async fn keep(self) {
         let mut phase = Phase::Listing;
-        let mut failures = 0;
+        // In a row; only an event ends it. A list whose watch ends at once is no success, and neither is a watch
+        // that every apiserver ends at once.
+        let mut failures: u32 = 0;
         loop {
-            let result = match phase {
-                Phase::Listing => self.list().await,
-                Phase::Watching { revision } => self.watch(revision).await,
-            };
-            let error = match result {
-                Ok(next) => {
-                    failures = 0;
-                    phase = next;
-                    continue;
+            let ended = match phase {
+                Phase::Listing => match self.list().await {
+                    Ok(watching) => {
+                        phase = watching;
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+                Phase::Watching { revision } => {
+                    let ended = self.watch(revision, &mut failures).await;
+                    phase = Phase::Watching {
+                        revision: self.state.borrow().revision,
+                    };
+                    ended
                 }
-                Err(error) => error,
             };
-            if error.is_expired() {
-                phase = Phase::Listing;
-            } else if let Phase::Watching { revision } = &mut phase {
-                *revision = self.state.borrow().revision;
-            }
-            failures += 1;
-            if failures > 1 {
-                tracing::warn!(kind = K::KIND, error = %error, "cannot follow the apiserver, trying again");
+            failures = failures.saturating_add(1);
+            if let Err(error) = ended {
+                if error.is_expired() {
+                    phase = Phase::Listing;
+                }
+                if failures > 1 {
+                    tracing::warn!(kind = K::KIND, %error, "cannot follow the apiserver, trying again");
+                }
             }
             tokio::time::sleep(pause(failures, rand::random())).await;
         }
@@ -253,15 +259,26 @@ impl<K: Kind> Keeper<K> {
         })
     }
 
-    /// Follows events until the stream ends, which is nobody's fault: apiservers end watches now and then.
-    async fn watch(&self, revision: i64) -> Result<Phase, Error> {
-        let mut stream = self.client.watch_raw::<K>(&self.options, revision).await?;
-        while let Some(WatchReply { events }) = stream.message().await.map_err(Error::of_read)? {
-            self.apply(events)?;
+    /// Follows events until the stream ends, which is nobody's fault: apiservers end watches now and then. A watch of
+    /// an apiserver that calls have left, because it cannot serve, ends too: it might never tell anything any more.
+    async fn watch(&self, revision: i64, failures: &mut u32) -> Result<(), Error> {
+        let (connection, mut stream) = self.client.watch_raw::<K>(&self.options, revision).await?;
+        let mut left = std::pin::pin!(self.client.left(&connection));
+        loop {
+            let message = tokio::select! {
+                message = stream.message() => message,
+                () = &mut left => return Ok(()),
+            };
+            match message {
+                Ok(Some(WatchReply { events })) => self.apply(events)?,
+                Ok(None) => return Ok(()),
+                Err(status) => {
+                    self.client.note_failure(&connection, &status);
+                    return Err(Error::of_read(status));
+                }
+            }
+            *failures = 0;
         }
-        Ok(Phase::Watching {
-            revision: self.state.borrow().revision,
-        })
     }
 
     /// One message's events become visible at once, and are then reported one by one.

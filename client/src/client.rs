@@ -1,8 +1,8 @@
 //! Typed calls to the apiserver.
 
 use crate::config::{Config, ConfigError};
-use crate::connection::{Connections, Service};
-use crate::error::{Error, is_transport};
+use crate::connection::{Connection, Connections, Service};
+use crate::error::{CallError, Error, may_work_elsewhere, was_not_done};
 use gantry_proto::any::Any;
 use gantry_proto::api::v1::diagnostics_client::DiagnosticsClient;
 use gantry_proto::api::v1::nodes_client::NodesClient;
@@ -18,9 +18,6 @@ use tonic::{Request, Response};
 
 pub use gantry_proto::api::v1::PatchType;
 
-/// The largest reply: a chunk of a list. 1,000 objects of the largest size that etcd takes would be more,
-/// and no cluster has them.
-const MAX_REPLY_BYTES: usize = 256 << 20;
 /// How long a call other than a stream may take: longer than the apiserver gives the store.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Objects to a list call.
@@ -58,19 +55,67 @@ impl Client {
 
     /// The generic service, with limits and trace context, for callers that are not typed.
     pub fn resources(&self) -> ResourcesClient<Service> {
-        resources(self.connections.current().1)
+        self.connections.current().resources()
     }
 
     pub fn pods(&self) -> PodsClient<Service> {
-        PodsClient::new(self.connections.current().1).max_decoding_message_size(MAX_REPLY_BYTES)
+        self.connections.current().pods()
     }
 
     pub fn nodes(&self) -> NodesClient<Service> {
-        NodesClient::new(self.connections.current().1)
+        self.connections.current().nodes()
     }
 
     pub fn diagnostics(&self) -> DiagnosticsClient<Service> {
-        DiagnosticsClient::new(self.connections.current().1).max_decoding_message_size(MAX_REPLY_BYTES)
+        self.connections.current().diagnostics()
+    }
+
+    /// Host and port of the apiserver in use.
+    pub fn server(&self) -> String {
+        self.connections.current().server().to_string()
+    }
+
+    /// Makes a call of any service, stream or not: at each apiserver in turn while it has surely not been done, because
+    /// there is no connection or the apiserver says that it cannot serve. `attempt` makes one attempt, with the
+    /// connection that it is given and no other, and its own time limit. A call that lost its connection half way is
+    /// the caller's to repeat; the next one goes to another apiserver.
+    pub async fn call_any<R, F>(&self, attempt: impl Fn(Connection) -> F) -> Result<R, CallError>
+    where
+        F: Future<Output = Result<R, tonic::Status>>,
+    {
+        let mut attempts = self.connections.len();
+        loop {
+            attempts -= 1;
+            let connection = self.connections.current();
+            let status = match attempt(connection.clone()).await {
+                Ok(reply) => return Ok(reply),
+                Err(status) => status,
+            };
+            self.note_failure(&connection, &status);
+            if attempts == 0 || !was_not_done(&status) {
+                let server = connection.server().to_string();
+                return Err(CallError { server, status });
+            }
+        }
+    }
+
+    /// Where a stream has failed that had begun well: calls go to another apiserver then.
+    pub(crate) fn note_failure(&self, connection: &Connection, status: &tonic::Status) {
+        if may_work_elsewhere(status) {
+            self.connections.failed(connection);
+        }
+    }
+
+    /// Returns when calls have gone to another apiserver than this for a while.
+    pub(crate) async fn left(&self, connection: &Connection) {
+        self.connections.left(connection).await;
+    }
+
+    /// What the cluster serves.
+    pub async fn discover(&self) -> Result<api::DiscoverReply, Error> {
+        let send =
+            |mut client: ResourcesClient<Service>, request| async move { client.discover(request).await };
+        self.call(api::DiscoverRequest {}, Error::of_read, send).await
     }
 
     /// A linearizable read.
@@ -137,7 +182,7 @@ impl Client {
         &self,
         options: &ListOptions,
         revision: i64,
-    ) -> Result<tonic::Streaming<api::WatchReply>, Error> {
+    ) -> Result<(Connection, tonic::Streaming<api::WatchReply>), Error> {
         let request = api::WatchRequest {
             resource: K::INFO.group_resource(),
             namespace: options.namespace.clone(),
@@ -147,17 +192,14 @@ impl Client {
             allow_bookmarks: true,
             ..Default::default()
         };
-        let (number, service) = self.connections.current();
-        resources(service)
-            .watch(request)
-            .await
-            .map(Response::into_inner)
-            .map_err(|error| {
-                if is_transport(&error) {
-                    self.connections.failed(number);
-                }
-                Error::of_read(error)
-            })
+        let connection = self.connections.current();
+        match connection.resources().watch(request).await {
+            Ok(reply) => Ok((connection, reply.into_inner())),
+            Err(status) => {
+                self.note_failure(&connection, &status);
+                Err(Error::of_read(status))
+            }
+        }
     }
 
     pub async fn create<K: Kind>(&self, object: &K) -> Result<K, Error> {
@@ -258,7 +300,7 @@ impl Client {
         .map(drop)
     }
 
-    /// Makes a call, at each apiserver in turn while they cannot be connected to.
+    /// Makes a call, at each apiserver in turn while it was surely not done, or does nothing.
     async fn call<Q, R, F, C>(
         &self,
         request: Q,
@@ -273,26 +315,20 @@ impl Client {
         let mut attempts = self.connections.len();
         loop {
             attempts -= 1;
-            let (number, service) = self.connections.current();
+            let connection = self.connections.current();
             let mut attempt = Request::new(request.clone());
             attempt.set_timeout(CALL_TIMEOUT);
-            let error = match send(resources(service), attempt).await {
+            let status = match send(connection.resources(), attempt).await {
                 Ok(reply) => return Ok(reply.into_inner()),
-                Err(error) => error,
+                Err(status) => status,
             };
-            if is_transport(&error) {
-                self.connections.failed(number);
-            }
-            match classify(error) {
+            self.note_failure(&connection, &status);
+            match classify(status) {
                 Error::Unavailable(_) if attempts > 0 => {}
                 error => return Err(error),
             }
         }
     }
-}
-
-fn resources(service: Service) -> ResourcesClient<Service> {
-    ResourcesClient::new(service).max_decoding_message_size(MAX_REPLY_BYTES)
 }
 
 fn encode<K: Kind>(object: &K) -> Object {

@@ -1,15 +1,24 @@
 //! Connections to the apiservers, one lazily made to each, and which of them is in use.
 
 use crate::config::{Config, ConfigError};
+use gantry_proto::api::v1::diagnostics_client::DiagnosticsClient;
+use gantry_proto::api::v1::nodes_client::NodesClient;
+use gantry_proto::api::v1::pods_client::PodsClient;
+use gantry_proto::api::v1::resources_client::ResourcesClient;
+use gantry_proto::api::v1::traces_client::TracesClient;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-/// A connection attempt that takes longer has failed, and the next apiserver is tried.
+/// The largest reply: a chunk of a list. 1,000 objects of the largest size that etcd takes would be more,
+/// and no cluster has them.
+const MAX_REPLY_BYTES: usize = 256 << 20;
+/// A connection attempt that takes longer has failed, and the next apiserver is tried. It counts for the
+/// handshake of TLS once more: a process that is stopped still has its kernel accept connections.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a connection is probed while a call is open, and how long the answer may take: a dead
 /// apiserver is noticed within 10 + 5 seconds.
@@ -19,15 +28,27 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// round trips.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+/// How long another apiserver must have been in use before watches follow there. Calls go to and fro while none
+/// of them can serve (the store is away), and watches need not.
+const FOLLOW_AFTER: Duration = Duration::from_secs(5);
 
-pub(crate) type Service = InterceptedService<Channel, CarryTrace>;
+pub type Service = InterceptedService<Channel, CarryTrace>;
 
 /// All apiservers, and the one that calls go to now.
 #[derive(Clone)]
 pub(crate) struct Connections {
-    channels: Arc<[Channel]>,
-    current: Arc<AtomicUsize>,
+    channels: Arc<[(Arc<str>, Channel)]>,
+    current: Arc<watch::Sender<usize>>,
     carry: CarryTrace,
+}
+
+/// The connection to one apiserver, with a client of each of its services. Good for one attempt at a call: the next
+/// one asks for the connection in use again.
+#[derive(Clone)]
+pub struct Connection {
+    server: Arc<str>,
+    number: usize,
+    service: Service,
 }
 
 impl Connections {
@@ -35,7 +56,7 @@ impl Connections {
         let channels = config
             .servers
             .iter()
-            .map(|server| channel(config, server))
+            .map(|server| Ok((Arc::from(host_and_port(server)), channel(config, server)?)))
             .collect::<Result<Vec<_>, _>>()?;
         if channels.is_empty() {
             return Err(ConfigError::Server {
@@ -45,7 +66,7 @@ impl Connections {
         }
         Ok(Connections {
             channels: channels.into(),
-            current: Arc::new(AtomicUsize::new(0)),
+            current: Arc::new(watch::Sender::new(0)),
             carry: CarryTrace {
                 trace_parent: config.trace_parent,
             },
@@ -56,22 +77,74 @@ impl Connections {
         self.channels.len()
     }
 
-    /// The connection in use, and its number for [`Connections::failed`].
-    pub fn current(&self) -> (usize, Service) {
-        let number = self.current.load(Ordering::Relaxed) % self.channels.len();
-        (
+    /// The connection in use.
+    pub fn current(&self) -> Connection {
+        let number = *self.current.borrow();
+        let (server, channel) = &self.channels[number];
+        Connection {
+            server: server.clone(),
             number,
-            InterceptedService::new(self.channels[number].clone(), self.carry),
-        )
+            service: InterceptedService::new(channel.clone(), self.carry),
+        }
     }
 
     /// Moves on to the next apiserver, unless another call has done so already.
-    pub fn failed(&self, number: usize) {
-        let next = (number + 1) % self.channels.len();
-        let _ = self
-            .current
-            .compare_exchange(number, next, Ordering::Relaxed, Ordering::Relaxed);
+    pub fn failed(&self, connection: &Connection) {
+        let next = (connection.number + 1) % self.channels.len();
+        self.current.send_if_modified(|current| {
+            let moves = *current == connection.number && next != *current;
+            if moves {
+                *current = next;
+            }
+            moves
+        });
     }
+
+    /// Returns when calls have gone to another apiserver for a while: this one cannot serve, even if its connection
+    /// is well.
+    pub async fn left(&self, connection: &Connection) {
+        let mut current = self.current.subscribe();
+        loop {
+            // The sender lives as long as `self`.
+            let _ = current.wait_for(|current| *current != connection.number).await;
+            tokio::time::sleep(FOLLOW_AFTER).await;
+            if *current.borrow() != connection.number {
+                return;
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Host and port of the apiserver.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub fn resources(&self) -> ResourcesClient<Service> {
+        ResourcesClient::new(self.service.clone()).max_decoding_message_size(MAX_REPLY_BYTES)
+    }
+
+    pub fn pods(&self) -> PodsClient<Service> {
+        PodsClient::new(self.service.clone()).max_decoding_message_size(MAX_REPLY_BYTES)
+    }
+
+    pub fn nodes(&self) -> NodesClient<Service> {
+        NodesClient::new(self.service.clone())
+    }
+
+    pub fn traces(&self) -> TracesClient<Service> {
+        TracesClient::new(self.service.clone()).max_decoding_message_size(MAX_REPLY_BYTES)
+    }
+
+    pub fn diagnostics(&self) -> DiagnosticsClient<Service> {
+        DiagnosticsClient::new(self.service.clone()).max_decoding_message_size(MAX_REPLY_BYTES)
+    }
+}
+
+fn host_and_port(server: &str) -> &str {
+    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+    rest.trim_end_matches('/')
 }
 
 fn channel(config: &Config, server: &str) -> Result<Channel, ConfigError> {
@@ -79,7 +152,9 @@ fn channel(config: &Config, server: &str) -> Result<Channel, ConfigError> {
         server: server.to_string(),
         why: std::error::Error::source(&error).map_or_else(|| error.to_string(), |s| s.to_string()),
     };
-    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&config.ca));
+    let mut tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(&config.ca))
+        .timeout(CONNECT_TIMEOUT);
     if let Some((certificate, key)) = &config.identity {
         tls = tls.identity(Identity::from_pem(certificate, key));
     }

@@ -12,11 +12,20 @@ pub enum Error {
     /// A write whose reply was lost: it may or may not have happened. Read before writing again.
     #[error("the reply was lost and the write may have happened: {0}")]
     Ambiguous(String),
-    /// The apiserver was not reached. A write certainly did not happen.
-    #[error("the apiserver is not reachable: {0}")]
+    /// No apiserver was reached, or none could serve. A write certainly did not happen.
+    #[error("the apiserver is not available: {0}")]
     Unavailable(String),
     #[error("the apiserver's reply does not decode")]
     Decode(#[from] prost::DecodeError),
+}
+
+/// A call of any service that failed, and at which apiserver (host and port).
+#[derive(Debug, thiserror::Error)]
+#[error("{server}: {status}")]
+pub struct CallError {
+    pub server: String,
+    #[source]
+    pub status: tonic::Status,
 }
 
 impl Error {
@@ -48,7 +57,7 @@ impl Error {
     pub(crate) fn of_read(error: tonic::Status) -> Error {
         match classify(&error) {
             Class::Answer => Error::Status(Box::new(status::of_grpc(&error))),
-            Class::NotSent | Class::Lost => Error::Unavailable(describe(&error)),
+            Class::Refused | Class::NotSent | Class::Lost => Error::Unavailable(describe(&error)),
         }
     }
 
@@ -59,11 +68,10 @@ impl Error {
                 let status = status::of_grpc(&error);
                 match status.reason_code() {
                     Reason::Timeout | Reason::ServerTimeout => Error::Ambiguous(status.message),
-                    Reason::ServiceUnavailable => Error::Unavailable(status.message),
                     _ => Error::Status(Box::new(status)),
                 }
             }
-            Class::NotSent => Error::Unavailable(describe(&error)),
+            Class::Refused | Class::NotSent => Error::Unavailable(describe(&error)),
             Class::Lost => Error::Ambiguous(describe(&error)),
         }
     }
@@ -72,6 +80,8 @@ impl Error {
 enum Class {
     /// The server answered.
     Answer,
+    /// The server answered that it cannot serve now, its store being away for example: nothing was done.
+    Refused,
     /// No connection: the request was never sent.
     NotSent,
     /// The connection or the deadline ended while the request was under way.
@@ -80,7 +90,10 @@ enum Class {
 
 fn classify(error: &tonic::Status) -> Class {
     if !error.details().is_empty() {
-        return Class::Answer;
+        return match status::of_grpc(error).reason_code() {
+            Reason::ServiceUnavailable => Class::Refused,
+            _ => Class::Answer,
+        };
     }
     let mut source = error.source();
     while let Some(cause) = source {
@@ -99,8 +112,13 @@ fn classify(error: &tonic::Status) -> Class {
 }
 
 /// Whether another apiserver may do better.
-pub(crate) fn is_transport(error: &tonic::Status) -> bool {
+pub(crate) fn may_work_elsewhere(error: &tonic::Status) -> bool {
     !matches!(classify(error), Class::Answer)
+}
+
+/// Whether the request had surely no effect, whatever it was.
+pub(crate) fn was_not_done(error: &tonic::Status) -> bool {
+    matches!(classify(error), Class::Refused | Class::NotSent)
 }
 
 /// The message with its causes, which is where the transport says what happened.
