@@ -13,7 +13,8 @@ use tokio::time::Instant;
 const FIRST_RETRY: Duration = Duration::from_millis(5);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
-/// A handle; cheap to clone. Its length is bounded by the number of different keys.
+/// A handle; cheap to clone. Its length is bounded by the number of different keys: of what waits for its time there is
+/// at most one retry of a key, and what its owner asks for with [`WorkQueue::add_after`].
 pub struct WorkQueue<T> {
     shared: Arc<Shared<T>>,
 }
@@ -31,8 +32,15 @@ struct State<T> {
     delayed: BinaryHeap<Reverse<(Instant, u64)>>,
     delayed_keys: HashMap<u64, T>,
     next_number: u64,
-    failures: HashMap<T, u32>,
+    failures: HashMap<T, Failures>,
     closed: bool,
+}
+
+struct Failures {
+    in_a_row: u32,
+    /// The number of the retry that is set. A key that others wake again and again, and that fails each time, would
+    /// else leave one behind each time.
+    retry: u64,
 }
 
 impl<T> Clone for WorkQueue<T> {
@@ -80,12 +88,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         if delay.is_zero() {
             return self.add(key);
         }
-        let mut state = self.lock();
-        let number = state.next_number;
-        state.next_number += 1;
-        state.delayed.push(Reverse((Instant::now() + delay, number)));
-        state.delayed_keys.insert(number, key);
-        drop(state);
+        self.lock().delay(key, delay);
         self.shared.changed.notify_one();
     }
 
@@ -131,13 +134,13 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
 
     /// Wakes a key that failed, later than the last time.
     pub fn retry(&self, key: &T) {
-        let delay = {
-            let mut state = self.lock();
-            let failures = state.failures.entry(key.clone()).or_insert(0);
-            *failures += 1;
-            retry_delay(*failures)
-        };
-        self.add_after(key.clone(), delay);
+        self.retry_within(key, LAST_RETRY);
+    }
+
+    /// As [`WorkQueue::retry`], but no later than after `longest`: for a failure that is not the key's own.
+    pub fn retry_within(&self, key: &T, longest: Duration) {
+        self.lock().retry(key, longest);
+        self.shared.changed.notify_one();
     }
 
     /// A key succeeded: its next failure is its first again.
@@ -147,7 +150,10 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
 
     /// How often a key has failed in a row.
     pub fn failures(&self, key: &T) -> u32 {
-        self.lock().failures.get(key).copied().unwrap_or(0)
+        self.lock()
+            .failures
+            .get(key)
+            .map_or(0, |failures| failures.in_a_row)
     }
 
     /// Keys that wait to be handed out now.
@@ -184,6 +190,26 @@ impl<T: Clone + Eq + Hash> State<T> {
         self.dirty.remove(&key);
         self.processing.insert(key.clone());
         Some(key)
+    }
+
+    /// Returns the delayed key's number.
+    fn delay(&mut self, key: T, delay: Duration) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.delayed.push(Reverse((Instant::now() + delay, number)));
+        self.delayed_keys.insert(number, key);
+        number
+    }
+
+    fn retry(&mut self, key: &T, longest: Duration) {
+        let before = self.failures.get(key);
+        let in_a_row = before.map_or(0, |failures| failures.in_a_row).saturating_add(1);
+        let pending = before.map(|failures| failures.retry);
+        let retry = match pending.filter(|number| self.delayed_keys.contains_key(number)) {
+            Some(pending) => pending,
+            None => self.delay(key.clone(), retry_delay(in_a_row).min(longest)),
+        };
+        self.failures.insert(key.clone(), Failures { in_a_row, retry });
     }
 
     fn promote(&mut self, now: Instant) {
@@ -240,6 +266,24 @@ mod tests {
         assert_eq!(queue.next().await, Some("soon"));
         assert_eq!(queue.next().await, Some("late"));
         assert_eq!(start.elapsed().as_secs(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_woken_while_it_waits_to_be_retried_leaves_one_retry_only() {
+        let queue = WorkQueue::new();
+        queue.add("a");
+        for _ in 0..100 {
+            assert_eq!(queue.next().await, Some("a"));
+            queue.retry(&"a");
+            queue.add("a");
+            queue.done(&"a");
+        }
+        assert_eq!(queue.failures(&"a"), 100);
+        assert!(queue.lock().delayed.len() <= 1, "{}", queue.lock().delayed.len());
+        assert_eq!(queue.next().await, Some("a"));
+        queue.forget(&"a");
+        queue.done(&"a");
+        assert_eq!(queue.next().await, Some("a"), "the retry that was set");
     }
 
     #[test]
