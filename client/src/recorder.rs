@@ -16,6 +16,12 @@ const QUEUE: usize = 1_000;
 /// How many different events are remembered for counting up; then all are forgotten (1,000 x about 300
 /// bytes).
 const REMEMBERED: usize = 1_000;
+/// How often an event is tried that no apiserver could take, and how long between: an outage of the store of a minute is
+/// told of afterwards (client-go tries twelve times, ten seconds apart).
+const ATTEMPTS: u32 = 12;
+const PAUSE: Duration = Duration::from_secs(10);
+/// The longest object name that leaves room for an event's suffix: 253, less a dot and 16 digits.
+const MAX_NAME: usize = 236;
 /// A repeated event within this time counts up (client-go's correlator uses ten minutes too).
 const COUNT_UP_WITHIN: Duration = Duration::from_secs(600);
 
@@ -136,10 +142,8 @@ async fn write(client: Client, source: EventSource, mut told: mpsc::Receiver<Tol
             before.count += 1;
             before.last = told.time;
             let patch = json!({"count": before.count, "lastTimestamp": Time::from_system(told.time)});
-            match client
-                .patch::<Event>(&before.key, None, PatchType::Merge, &patch)
-                .await
-            {
+            let patch = || client.patch::<Event>(&before.key, None, PatchType::Merge, &patch);
+            match patiently(patch).await {
                 Ok(_) => continue,
                 // The event has expired or its namespace is gone: tell it anew.
                 Err(error) if error.is_not_found() => {}
@@ -150,7 +154,7 @@ async fn write(client: Client, source: EventSource, mut told: mpsc::Receiver<Tol
             }
         }
         let event = event(&source, &told);
-        match client.create(&event).await {
+        match patiently(|| client.create(&event)).await {
             Ok(event) => {
                 if written.len() >= REMEMBERED {
                     written.clear();
@@ -169,6 +173,22 @@ async fn write(client: Client, source: EventSource, mut told: mpsc::Receiver<Tol
     }
 }
 
+/// Repeats a write while no apiserver can take it. One whose reply was lost is not repeated: an event told twice is worse
+/// than one that is not counted.
+async fn patiently<R, F>(write: impl Fn() -> F) -> Result<R, Error>
+where
+    F: Future<Output = Result<R, Error>>,
+{
+    let mut attempts = ATTEMPTS;
+    loop {
+        attempts -= 1;
+        match write().await {
+            Err(Error::Unavailable(_)) if attempts > 0 => tokio::time::sleep(PAUSE).await,
+            result => return result,
+        }
+    }
+}
+
 fn log(error: &Error) {
     tracing::debug!(%error, "an event was not written");
 }
@@ -181,7 +201,7 @@ fn event(source: &EventSource, told: &Told) -> Event {
         namespace => namespace,
     };
     let metadata = ObjectMeta {
-        name: format!("{}.{:016x}", told.about.name, rand::random::<u64>()),
+        name: event_name(&told.about.name, rand::random()),
         namespace: namespace.into(),
         ..ObjectMeta::default()
     };
@@ -198,5 +218,46 @@ fn event(source: &EventSource, told: &Told) -> Event {
         reporting_component: source.component.clone(),
         reporting_instance: source.host.clone(),
         ..Event::default()
+    }
+}
+
+fn event_name(about: &str, suffix: u64) -> String {
+    let end = about.floor_char_boundary(MAX_NAME);
+    let about = about[..end].trim_end_matches(['.', '-']);
+    format!("{about}.{suffix:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn an_events_name_is_never_too_long() {
+        assert_eq!(event_name("web-1", 0xab), "web-1.00000000000000ab");
+        let long = format!("{}.b", "a".repeat(MAX_NAME - 1));
+        assert_eq!(
+            event_name(&long, 1),
+            format!("{}.{:016x}", "a".repeat(MAX_NAME - 1), 1)
+        );
+        assert!(event_name(&"a".repeat(253), 1).len() <= 253);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_outlasts_an_outage_and_is_not_told_twice() {
+        let check = async |errors: &[fn() -> Error], expected_attempts: usize| {
+            let attempts = Cell::new(0);
+            let write = || {
+                let attempt = attempts.replace(attempts.get() + 1);
+                let result = errors.get(attempt).map_or(Ok(()), |error| Err(error()));
+                async move { result }
+            };
+            let _ = patiently(write).await;
+            assert_eq!(attempts.get(), expected_attempts);
+        };
+        let away: fn() -> Error = || Error::Unavailable("away".into());
+        check(&[away; 6], 7).await;
+        check(&[away; 100], ATTEMPTS as usize).await;
+        check(&[|| Error::Ambiguous("lost".into())], 1).await;
     }
 }
