@@ -8,21 +8,23 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Reads that find out whether a binding whose reply was lost has happened, and the pause between them.
-/// Together with the calls' own time limits they outlast an apiserver's restart.
-const LOOKS: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(500);
+/// Pauses between reads that find out whether a binding whose reply was lost has happened, doubled up to the longest.
+/// Until one is answered the pod keeps its place on the node: given back too early, it would be taken twice.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(3);
 
 /// How a binding ended.
 pub enum Outcome {
     Bound {
         key: Key,
     },
-    /// The pod is not bound to the node that was chosen, or nobody can tell.
+    /// The pod is not bound to the node that was chosen.
     Failed {
         key: Key,
         uid: String,
     },
+    /// It has been written why a pod has no node.
+    Reported,
 }
 
 pub async fn bind(client: Client, recorder: Recorder, pod: Arc<Entry<Pod>>, node: Arc<str>) -> Outcome {
@@ -61,14 +63,16 @@ pub async fn bind(client: Client, recorder: Recorder, pod: Arc<Entry<Pod>>, node
 }
 
 async fn is_bound(client: &Client, key: &Key, uid: &str, node: &str) -> bool {
-    for _ in 0..LOOKS {
+    let mut pause = FIRST_PAUSE;
+    loop {
         match client.get::<Pod>(key).await {
             Ok(pod) => return pod.metadata().uid == uid && pod.spec().node_name == node,
             Err(error) if error.is_not_found() => return false,
-            Err(_) => tokio::time::sleep(PAUSE).await,
+            Err(error) => tracing::debug!(pod = %key, %error, "cannot tell yet whether the pod is bound"),
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LAST_PAUSE);
     }
-    false
 }
 
 /// Writes the condition that says why the pod is pending, unless it is there already.

@@ -73,6 +73,14 @@ pub fn why(pod: &Pod, nodes: &Snapshot, profile: &Profile) -> WhyReply {
             pod.key()
         ));
     }
+    if !spec.scheduling_gates.is_empty() {
+        let gates = spec.scheduling_gates.iter().map(|gate| gate.name.as_str());
+        let gates = gates.collect::<Vec<_>>().join(", ");
+        return summary(format!(
+            "{} is held back by its scheduling gates ({gates}), which somebody has to remove",
+            pod.key()
+        ));
+    }
     match schedule(pod, nodes, profile, 0) {
         Decision::Bind { node } => summary(format!("{} fits {node} and is about to be assigned", pod.key())),
         Decision::Unschedulable(refused) => {
@@ -192,6 +200,14 @@ fn change(remedy: &Remedy) -> String {
         }
         Remedy::Request {
             resource,
+            at_most: 0,
+            wanted,
+        } => format!(
+            "freed {} of its {resource}, of which nothing is left",
+            display(resource, *wanted)
+        ),
+        Remedy::Request {
+            resource,
             at_most,
             wanted,
         } => format!(
@@ -271,6 +287,28 @@ mod tests {
             &[("a", "1", json!({})), ("b", "4", json!({"unschedulable": true}))],
         );
         assert_eq!(reply.remedy, "it would fit b if you uncordoned it");
+    }
+
+    #[test]
+    fn what_is_used_up_has_to_be_freed() {
+        let reply = answer("2", &[("a", "0", json!({}))]);
+        assert_eq!(
+            reply.remedy,
+            "it would fit a if you freed 2 of its cpu, of which nothing is left"
+        );
+    }
+
+    #[test]
+    fn a_gated_pod_is_said_to_be() {
+        let mut gated = pod("1");
+        let gate = json!({"name": "example.com/quota"});
+        gated.spec_mut().scheduling_gates = vec![serde_json::from_value(gate).unwrap()];
+        let profile = Profile {
+            scheduler_name: "default-scheduler".into(),
+        };
+        let reply = why(&gated, &nodes(&[("a", "4", json!({}))]), &profile);
+        let expected = "default/p is held back by its scheduling gates (example.com/quota), which somebody has to remove";
+        assert_eq!(reply.summary, expected);
     }
 
     #[test]

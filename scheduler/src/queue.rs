@@ -28,6 +28,8 @@ pub struct Queue {
     active: BTreeSet<(Reverse<i32>, u64, Key)>,
     pods: HashMap<Key, Waiting>,
     next_number: u64,
+    /// No pod is due before; looking at each of them for every decision would be quadratic.
+    none_due_before: Option<Instant>,
 }
 
 struct Waiting {
@@ -49,7 +51,10 @@ enum Place {
     },
     /// Popped, and neither parked nor removed yet.
     Deciding {
+        /// Something changed that may help.
         woken: bool,
+        /// It has been added again: another pod has the name now.
+        added: bool,
     },
 }
 
@@ -72,11 +77,12 @@ impl Queue {
                 self.active.insert((Reverse(priority), number, key.clone()));
             }
             Some(waiting) => {
-                if let Place::Deciding { woken } = &mut waiting.place {
-                    *woken = true;
-                } else if let Place::Unschedulable { backoff_until, .. } = waiting.place {
-                    waiting.place = Place::Backoff { until: backoff_until };
+                if let Place::Deciding { added, .. } = &mut waiting.place {
+                    *added = true;
+                } else {
+                    waiting.wake();
                 }
+                note_due(&mut self.none_due_before, waiting.place);
             }
         }
     }
@@ -89,12 +95,26 @@ impl Queue {
         }
     }
 
+    /// The pod that was popped has its node. Another one that has taken its name meanwhile is next.
+    pub fn bound(&mut self, key: &Key) {
+        let is_another = |waiting: &Waiting| matches!(waiting.place, Place::Deciding { added: true, .. });
+        let another = self.pods.get(key).filter(|waiting| is_another(waiting));
+        let priority = another.map(|waiting| waiting.priority);
+        self.remove(key);
+        if let Some(priority) = priority {
+            self.add(key, priority);
+        }
+    }
+
     /// The pod to decide about now.
     pub fn pop(&mut self, now: Instant) -> Option<Key> {
         self.promote(now);
         let (_, _, key) = self.active.pop_first()?;
         if let Some(waiting) = self.pods.get_mut(&key) {
-            waiting.place = Place::Deciding { woken: false };
+            waiting.place = Place::Deciding {
+                woken: false,
+                added: false,
+            };
         }
         Some(key)
     }
@@ -106,7 +126,10 @@ impl Queue {
         };
         waiting.failures += 1;
         let until = now + backoff(waiting.failures);
-        let woken = matches!(waiting.place, Place::Deciding { woken: true });
+        let woken = matches!(
+            waiting.place,
+            Place::Deciding { woken: true, .. } | Place::Deciding { added: true, .. }
+        );
         waiting.place = match woken {
             true => Place::Backoff { until },
             false => Place::Unschedulable {
@@ -114,26 +137,20 @@ impl Queue {
                 since: now,
             },
         };
+        note_due(&mut self.none_due_before, waiting.place);
     }
 
     /// Something changed that may let parked pods fit.
     pub fn wake_all(&mut self) {
         for waiting in self.pods.values_mut() {
-            match &mut waiting.place {
-                Place::Unschedulable { backoff_until, .. } => {
-                    waiting.place = Place::Backoff {
-                        until: *backoff_until,
-                    }
-                }
-                Place::Deciding { woken } => *woken = true,
-                Place::Active | Place::Backoff { .. } => {}
-            }
+            waiting.wake();
+            note_due(&mut self.none_due_before, waiting.place);
         }
     }
 
     /// When there will be something to pop without anything happening.
     pub fn next_due(&self) -> Option<Instant> {
-        self.pods.values().filter_map(|waiting| waiting.place.due()).min()
+        self.none_due_before
     }
 
     /// How many pods wait where: active, backoff, unschedulable.
@@ -146,13 +163,39 @@ impl Queue {
         )
     }
 
-    fn promote(&mut self, now: Instant) {
+    /// Puts what is due among the active, after which nothing is due before later.
+    pub fn promote(&mut self, now: Instant) {
+        if self.none_due_before.is_none_or(|due| due > now) {
+            return;
+        }
+        self.none_due_before = None;
         for (key, waiting) in &mut self.pods {
             if waiting.place.due().is_some_and(|due| due <= now) {
                 waiting.place = Place::Active;
                 self.active
                     .insert((Reverse(waiting.priority), waiting.number, key.clone()));
             }
+            note_due(&mut self.none_due_before, waiting.place);
+        }
+    }
+}
+
+fn note_due(earliest: &mut Option<Instant>, place: Place) {
+    if let Some(due) = place.due() {
+        *earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
+    }
+}
+
+impl Waiting {
+    fn wake(&mut self) {
+        match &mut self.place {
+            Place::Unschedulable { backoff_until, .. } => {
+                self.place = Place::Backoff {
+                    until: *backoff_until,
+                }
+            }
+            Place::Deciding { woken, .. } => *woken = true,
+            Place::Active | Place::Backoff { .. } => {}
         }
     }
 }
@@ -218,12 +261,45 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_takes_the_name_of_one_that_is_being_bound_is_not_lost() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(&key("a"), 0);
+        queue.pop(now);
+        queue.wake_all();
+        queue.bound(&key("a"));
+        assert_eq!(queue.pop(now), None, "it has its node");
+        queue.add(&key("a"), 0);
+        queue.pop(now);
+        queue.add(&key("a"), 0);
+        queue.bound(&key("a"));
+        assert_eq!(queue.pop(now), Some(key("a")));
+    }
+
+    #[test]
     fn a_pod_that_nothing_woke_is_tried_again_all_the_same() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.add(&key("a"), 0);
         queue.pop(now);
         queue.park(&key("a"), now);
         assert_eq!(queue.pop(now + LONGEST_PARK), Some(key("a")));
+    }
+
+    #[test]
+    fn what_is_due_is_due_once() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(&key("a"), 0);
+        queue.pop(now);
+        queue.wake_all();
+        queue.park(&key("a"), now);
+        let due = queue.next_due().unwrap();
+        assert_eq!(due, now + FIRST_BACKOFF);
+        queue.promote(due);
+        assert_eq!(
+            queue.next_due(),
+            None,
+            "or whoever waits for it would never sleep"
+        );
+        assert_eq!(queue.pop(due), Some(key("a")));
     }
 
     #[test]

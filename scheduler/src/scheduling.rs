@@ -19,9 +19,9 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span};
 
-/// Bindings under way at once. Each is one write; more only queue up in the apiserver.
+/// Bindings and reports under way at once. Each is one write; more only queue up in the apiserver.
 const BINDINGS: usize = 32;
-/// Outcomes of bindings that wait to be taken in: one for each binding under way.
+/// Outcomes that wait to be taken in: one for each binding or report under way.
 const OUTCOMES: usize = BINDINGS;
 /// Decisions in a row before woken keys are looked at again, so that a long queue does not decide on an old
 /// picture.
@@ -179,11 +179,15 @@ impl Scheduling {
         pod.spec().node_name.is_empty()
             && pod.spec().scheduler_name == self.profile.scheduler_name
             && pod.metadata().deletion_timestamp.is_none()
+            // Somebody takes the gates away when the pod may be looked at (KEP-3521).
+            && pod.spec().scheduling_gates.is_empty()
             && !has_ended(pod)
     }
 
     /// Decides about pods while there are any, up to a number. Returns true when there may be more.
     async fn decide(&mut self, outcomes: &mpsc::Sender<Outcome>) -> bool {
+        // Even if no binding can start now: what is due must not keep the loop awake.
+        self.queue.promote(now());
         for _ in 0..DECISIONS_IN_A_ROW {
             // A decision is only worth making when its binding can start.
             let Ok(permit) = self.bindings.clone().try_acquire_owned() else {
@@ -196,6 +200,11 @@ impl Scheduling {
                 self.queue.remove(&key);
                 continue;
             };
+            if self.model.is_assumed(&key, &pod.metadata().uid) {
+                // Its binding is on its way; should it fail, the pod is added again.
+                self.queue.remove(&key);
+                continue;
+            }
             let span = self.span(&key, &pod);
             let timer = self.metrics.attempt();
             let decision =
@@ -227,10 +236,13 @@ impl Scheduling {
                     );
                     self.queue.park(&key, now());
                     let report = binding::report_unschedulable(self.client.clone(), pod, message);
+                    let outcomes = outcomes.clone();
                     tokio::spawn(
                         async move {
                             report.await;
                             drop(permit);
+                            // Others may have waited for the permit.
+                            let _ = outcomes.send(Outcome::Reported).await;
                         }
                         .instrument(span),
                     );
@@ -243,7 +255,8 @@ impl Scheduling {
     fn take_in_outcome(&mut self, outcome: Outcome) {
         match outcome {
             // The assumption ends when the cache shows the binding.
-            Outcome::Bound { key } => self.queue.remove(&key),
+            Outcome::Bound { key } => self.queue.bound(&key),
+            Outcome::Reported => {}
             Outcome::Failed { key, uid } => {
                 if self.model.forget(&key, &uid) {
                     self.queue.wake_all();
