@@ -52,6 +52,10 @@ impl Explain for Answers {
             );
             return Err(Status::failure(Reason::BadRequest, message).into());
         }
+        if !self.questions.synced() {
+            let message = "the scheduler has not seen the whole cluster yet; ask again in a moment";
+            return Err(Status::failure(Reason::ServiceUnavailable, message).into());
+        }
         let key = Key::new(request.namespace, request.name);
         match self.questions.why(&key) {
             Some(reply) => Ok(Response::new(reply)),
