@@ -139,6 +139,21 @@ mod tests {
     }
 
     #[test]
+    fn pods_that_ask_for_nothing_spread_too() {
+        let mut all = nodes(&[node("a", "1", json!({})), node("b", "1", json!({}))]);
+        let modest = pod(json!({"containers": [{"name": "a"}]}));
+        let mut taken = NodeInfo::clone(&all["a"]);
+        taken.add_pod(&Wanted::of(&modest).takes);
+        all.insert("a".into(), Arc::new(taken));
+        for tie in 0..4 {
+            let Decision::Bind { node } = schedule(&modest, &all, &profile(), tie) else {
+                panic!("it fits")
+            };
+            assert_eq!(&*node, "b", "tie {tie}");
+        }
+    }
+
+    #[test]
     fn a_pod_that_fits_nowhere_is_told_every_reason() {
         let all = [
             node("a", "1", json!({})),
@@ -193,13 +208,13 @@ mod tests {
         let first = pod(asks("800m"));
         let wanted = Wanted::of(&first);
         let mut info = NodeInfo::clone(&all["a"]);
-        info.add_pod(&wanted.requests, &wanted.host_ports);
+        info.add_pod(&wanted.takes);
         all.insert("a".into(), Arc::new(info.clone()));
         assert!(matches!(
             schedule(&first, &all, &profile(), 0),
             Decision::Unschedulable(_)
         ));
-        info.remove_pod(&wanted.requests, &wanted.host_ports);
+        info.remove_pod(&wanted.takes);
         all.insert("a".into(), Arc::new(info));
         assert!(matches!(
             schedule(&first, &all, &profile(), 0),
@@ -214,7 +229,7 @@ mod tests {
         let wanted = Wanted::of(&wants);
         let mut all = nodes(&[node("a", "1", json!({}))]);
         let mut info = NodeInfo::clone(&all["a"]);
-        info.add_pod(&wanted.requests, &wanted.host_ports);
+        info.add_pod(&wanted.takes);
         all.insert("a".into(), Arc::new(info));
         let Decision::Unschedulable(why) = schedule(&wants, &all, &profile(), 0) else {
             panic!("it fits twice")

@@ -7,8 +7,7 @@ mod node_selector;
 mod ports;
 mod fit;
 
-use crate::resources::{self, Resources};
-use crate::snapshot::{self, HostPort, NodeInfo};
+use crate::snapshot::{NodeInfo, Taken};
 use gantry_proto::core::v1::{Pod, PodSpec};
 
 pub use taints::tolerates;
@@ -16,8 +15,7 @@ pub use taints::tolerates;
 /// A pod with what every filter needs of it, computed once per decision.
 pub struct Wanted<'a> {
     pub spec: &'a PodSpec,
-    pub requests: Resources,
-    pub host_ports: Vec<HostPort>,
+    pub takes: Taken,
 }
 
 impl<'a> Wanted<'a> {
@@ -25,8 +23,7 @@ impl<'a> Wanted<'a> {
         let spec = pod.spec();
         Wanted {
             spec,
-            requests: resources::pod_requests(spec),
-            host_ports: snapshot::host_ports(spec),
+            takes: Taken::of(spec),
         }
     }
 }

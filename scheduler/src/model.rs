@@ -6,9 +6,7 @@
 //!                        `--forget (binding failed)--> pending
 //! ```
 
-use crate::filter::Wanted;
-use crate::resources::Resources;
-use crate::snapshot::{HostPort, NodeInfo, Snapshot, has_ended};
+use crate::snapshot::{NodeInfo, Snapshot, Taken, has_ended};
 use gantry_proto::Key;
 use gantry_proto::core::v1::{Node, Pod};
 use std::collections::HashMap;
@@ -24,8 +22,7 @@ pub struct Model {
 struct Placed {
     uid: String,
     node: Arc<str>,
-    requests: Resources,
-    ports: Vec<HostPort>,
+    taken: Taken,
     assumed: bool,
 }
 
@@ -60,9 +57,9 @@ impl Model {
         };
         let same =
             |placed: &Placed| placed.uid == pod.metadata().uid && *placed.node == *pod.spec().node_name;
-        let requests = Wanted::of(pod);
+        let taken = Taken::of(pod.spec());
         match self.placed.get_mut(key) {
-            Some(placed) if same(placed) && placed.requests == requests.requests => {
+            Some(placed) if same(placed) && placed.taken == taken => {
                 placed.assumed = false;
                 false
             }
@@ -94,15 +91,13 @@ impl Model {
     }
 
     fn place(&mut self, key: &Key, pod: &Pod, node: Arc<str>, assumed: bool) {
-        let wanted = Wanted::of(pod);
         let placed = Placed {
             uid: pod.metadata().uid.clone(),
             node,
-            requests: wanted.requests,
-            ports: wanted.host_ports,
+            taken: Taken::of(pod.spec()),
             assumed,
         };
-        self.change(&placed.node, |info| info.add_pod(&placed.requests, &placed.ports));
+        self.change(&placed.node, |info| info.add_pod(&placed.taken));
         self.placed.insert(key.clone(), placed);
     }
 
@@ -110,9 +105,7 @@ impl Model {
         let Some(placed) = self.placed.remove(key) else {
             return false;
         };
-        self.change(&placed.node, |info| {
-            info.remove_pod(&placed.requests, &placed.ports)
-        });
+        self.change(&placed.node, |info| info.remove_pod(&placed.taken));
         true
     }
 

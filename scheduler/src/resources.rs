@@ -1,6 +1,6 @@
 //! What pods ask for and nodes have, as whole numbers.
 
-use gantry_proto::core::v1::PodSpec;
+use gantry_proto::core::v1::{Container, PodSpec};
 use gantry_proto::meta::v1::Quantity;
 use std::collections::BTreeMap;
 
@@ -11,6 +11,9 @@ pub struct Resources(BTreeMap<String, i64>);
 pub const CPU: &str = "cpu";
 pub const MEMORY: &str = "memory";
 pub const PODS: &str = "pods";
+/// What a container without requests counts as where nodes are compared, as in kube-scheduler: 100m and 200 MiB.
+const DEFAULT_MILLI_CPU: i64 = 100;
+const DEFAULT_MEMORY: i64 = 200 << 20;
 
 impl Resources {
     pub fn of_quantities(quantities: &BTreeMap<String, Quantity>) -> Resources {
@@ -65,13 +68,31 @@ impl Resources {
 /// that needs most beside the sidecars started before it, whichever is more; plus overhead. One pod is
 /// counted too.
 pub fn pod_requests(spec: &PodSpec) -> Resources {
+    sum(spec, |container| {
+        Resources::of_quantities(&container.resources().requests)
+    })
+}
+
+/// What a pod counts as where nodes are compared: as [`pod_requests`], and a container that does not say what it needs
+/// still counts as something, or pods without requests would all go to one node.
+pub fn counted_requests(spec: &PodSpec) -> Resources {
+    sum(spec, |container| {
+        let mut requests = Resources::of_quantities(&container.resources().requests);
+        for (name, default) in [(CPU, DEFAULT_MILLI_CPU), (MEMORY, DEFAULT_MEMORY)] {
+            requests.0.entry(name.into()).or_insert(default);
+        }
+        requests
+    })
+}
+
+fn sum(spec: &PodSpec, requests_of: impl Fn(&Container) -> Resources) -> Resources {
     let mut running = Resources::default();
     for container in &spec.containers {
-        running.add(&Resources::of_quantities(&container.resources().requests));
+        running.add(&requests_of(container));
     }
     let (mut sidecars, mut starting) = (Resources::default(), Resources::default());
     for container in &spec.init_containers {
-        let requests = Resources::of_quantities(&container.resources().requests);
+        let requests = requests_of(container);
         let mut now = sidecars.clone();
         now.add(&requests);
         starting.raise(&now);
@@ -111,7 +132,7 @@ pub fn display(name: &str, amount: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gantry_proto::core::v1::{Container, ResourceRequirements};
+    use gantry_proto::core::v1::ResourceRequirements;
 
     fn container(cpu: &str, sidecar: bool) -> Container {
         let quantity = Quantity::parse(cpu).unwrap_or_default();

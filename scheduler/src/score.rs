@@ -6,9 +6,6 @@ use crate::snapshot::NodeInfo;
 
 /// The best score that one rule gives.
 const MAX: i64 = 100;
-/// What a container without requests counts as for balancing, as in kube-scheduler: 100m and 200 MiB.
-const DEFAULT_MILLI_CPU: i64 = 100;
-const DEFAULT_MEMORY: i64 = 200 << 20;
 
 /// Higher is better: least allocated, and few taints that would rather not have the pod (weight 3, as in
 /// kube-scheduler).
@@ -18,20 +15,12 @@ pub fn score(wanted: &Wanted, node: &NodeInfo) -> i64 {
 
 /// The share of cpu and memory that stays free, 0 to 100 (NodeResourcesFit, LeastAllocated).
 fn least_allocated(wanted: &Wanted, node: &NodeInfo) -> i64 {
-    let containers = i64::try_from(wanted.spec.containers.len()).unwrap_or(1);
-    let share = |resource: &str, default: i64| {
+    let share = |resource: &str| {
         let all = node.allocatable.get(resource);
-        let asked = match wanted.requests.get(resource) {
-            0 => default * containers,
-            amount => amount,
-        };
-        if all <= 0 {
-            0
-        } else {
-            ((node.free(resource) - asked).max(0) * MAX) / all
-        }
+        let free = all - node.counted.get(resource) - wanted.takes.counted.get(resource);
+        if all <= 0 { 0 } else { free.max(0) * MAX / all }
     };
-    (share(CPU, DEFAULT_MILLI_CPU) + share(MEMORY, DEFAULT_MEMORY)) / 2
+    (share(CPU) + share(MEMORY)) / 2
 }
 
 /// 100 without any PreferNoSchedule taint that the pod does not tolerate, less with each.

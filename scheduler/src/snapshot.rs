@@ -1,6 +1,6 @@
 //! The nodes as a decision sees them.
 
-use crate::resources::{PODS, Resources};
+use crate::resources::{self, PODS, Resources};
 use gantry_proto::core::v1::{Node, Pod, PodSpec, Taint};
 use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,8 @@ pub struct NodeInfo {
     pub unschedulable: bool,
     pub allocatable: Resources,
     pub requested: Resources,
+    /// What is requested as scores count it.
+    pub counted: Resources,
     pub host_ports: BTreeSet<HostPort>,
     /// False for a node whose pods are known but which itself is not (any more).
     pub exists: bool,
@@ -33,6 +35,15 @@ pub struct HostPort {
     pub address: String,
 }
 
+/// What a pod takes on its node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    pub requests: Resources,
+    /// As scores count it.
+    pub counted: Resources,
+    pub host_ports: Vec<HostPort>,
+}
+
 impl NodeInfo {
     /// Takes over what the node itself says, and keeps what its pods take.
     pub fn set_node(&mut self, node: &Node) {
@@ -44,14 +55,16 @@ impl NodeInfo {
         self.exists = true;
     }
 
-    pub fn add_pod(&mut self, requests: &Resources, ports: &[HostPort]) {
-        self.requested.add(requests);
-        self.host_ports.extend(ports.iter().cloned());
+    pub fn add_pod(&mut self, taken: &Taken) {
+        self.requested.add(&taken.requests);
+        self.counted.add(&taken.counted);
+        self.host_ports.extend(taken.host_ports.iter().cloned());
     }
 
-    pub fn remove_pod(&mut self, requests: &Resources, ports: &[HostPort]) {
-        self.requested.subtract(requests);
-        for port in ports {
+    pub fn remove_pod(&mut self, taken: &Taken) {
+        self.requested.subtract(&taken.requests);
+        self.counted.subtract(&taken.counted);
+        for port in &taken.host_ports {
             self.host_ports.remove(port);
         }
     }
@@ -75,9 +88,26 @@ impl NodeInfo {
     }
 }
 
+impl Taken {
+    pub fn of(spec: &PodSpec) -> Taken {
+        Taken {
+            requests: resources::pod_requests(spec),
+            counted: resources::counted_requests(spec),
+            host_ports: host_ports(spec),
+        }
+    }
+}
+
 /// The ports that a pod takes on its node.
-pub fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let ports = spec.containers.iter().flat_map(|container| &container.ports);
+fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
+    // Init containers that keep running (sidecars) hold their ports beside the others.
+    let sidecars = spec.init_containers.iter();
+    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let ports = spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|container| &container.ports);
     ports
         .filter(|port| port.host_port > 0)
         .map(|port| HostPort {

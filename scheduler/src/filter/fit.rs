@@ -6,6 +6,7 @@ use crate::snapshot::NodeInfo;
 
 pub fn filter(wanted: &Wanted, node: &NodeInfo) -> Vec<Reason> {
     wanted
+        .takes
         .requests
         .iter()
         .filter(|(name, amount)| *amount > 0 && *amount > node.free(name))

@@ -4,7 +4,12 @@ use super::{Reason, Remedy, Wanted};
 use crate::snapshot::NodeInfo;
 
 pub fn filter(wanted: &Wanted, node: &NodeInfo) -> Vec<Reason> {
-    let Some(taken) = wanted.host_ports.iter().find(|port| node.has_port_conflict(port)) else {
+    let Some(taken) = wanted
+        .takes
+        .host_ports
+        .iter()
+        .find(|port| node.has_port_conflict(port))
+    else {
         return Vec::new();
     };
     vec![Reason {
