@@ -12,7 +12,8 @@ mod recorder;
 pub use cache::{Cache, CacheBuilder, Change, Entry, Snapshot};
 pub use client::{Client, List, ListOptions, PatchType};
 pub use config::{Config, ConfigError};
-pub use error::Error;
+pub use connection::{Connection, Service};
+pub use error::{CallError, Error};
 pub use queue::WorkQueue;
 pub use recorder::{EventType, Recorder};
 
