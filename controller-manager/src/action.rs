@@ -33,6 +33,8 @@ pub enum Action {
     /// Consecutive deletions are sent together. Without `grace_seconds` the object's own grace period counts.
     Delete {
         target: Target,
+        /// Where the decision depends on more than who it is: only as it was read.
+        resource_version: Option<String>,
         grace_seconds: Option<i64>,
         propagation: Option<Propagation>,
         says: Option<Says>,
@@ -154,6 +156,8 @@ pub enum Attempt {
     Write,
     /// Any of them, of an object that had changed in the meantime.
     Outdated,
+    /// Any of them, that no apiserver could take: an outage, which says nothing about the object.
+    Unreached,
 }
 
 impl Action {

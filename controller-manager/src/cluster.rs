@@ -221,3 +221,15 @@ cached! {
     deployments: gantry_proto::apps::v1::Deployment,
     replica_sets: gantry_proto::apps::v1::ReplicaSet,
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_stored_kind_can_be_read_by_its_name() {
+        // A deletion in the foreground reads all of them, and would never end.
+        for kind in gantry_proto::kinds::KINDS.iter().filter(|kind| kind.stored) {
+            let known = with_kind!(kind, K => <K as gantry_proto::Kind>::KIND);
+            assert_eq!(known, Some(kind.kind));
+        }
+    }
+}

@@ -7,6 +7,7 @@
 mod apply;
 
 use crate::action::{Action, Attempt, Failure, Says};
+use crate::clock;
 use crate::cluster::{Cluster, Watches};
 use crate::memory::{Awaited, Gate, Memory, Outcome, Seen as _};
 use crate::metrics::QueueMetrics;
@@ -17,7 +18,7 @@ use gantry_client::{EventType, Recorder};
 use gantry_telemetry::trace;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +29,9 @@ const WORKERS: usize = 16;
 /// Writes of one decision that are under way at once: enough to hide round trips, few enough to leave the
 /// apiserver to others.
 const WRITES_AT_ONCE: usize = 64;
+/// The longest pause of a key whose reads or writes no apiserver could take: however long an outage was, work goes on
+/// within this after it.
+const AFTER_OUTAGE: Duration = Duration::from_secs(5);
 /// How long reconciles that are under way may take when the process ends.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
@@ -61,6 +65,23 @@ pub struct Driver<C: Controller> {
     memories: Mutex<HashMap<C::Key, Memory>>,
     /// Differs between any two runs of the process.
     epoch: u64,
+}
+
+/// A key that a worker has. It is given back however the work ends: a decision that panics on one object must not
+/// take its key out of the queue for good.
+struct Work<'a, K: WorkKey> {
+    wakes: &'a Wakes<K>,
+    key: &'a K,
+}
+
+impl<K: WorkKey> Drop for Work<'_, K> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(key = %self.key, "a decision panicked, it is tried again");
+            self.wakes.retry(self.key, Vec::new());
+        }
+        self.wakes.done(self.key);
+    }
 }
 
 impl<C: Controller> Driver<C> {
@@ -101,13 +122,17 @@ impl<C: Controller> Driver<C> {
             let (driver, cluster) = (self.clone(), cluster.clone());
             let (recorder, shutdown) = (recorder.clone(), shutdown.clone());
             tracker.spawn(async move {
+                let work = Work {
+                    wakes: &driver.wakes,
+                    key: &key,
+                };
                 let gate = driver.look_at(&key, &cluster, &recorder).await;
                 drop(place);
                 // Behind its gate a key takes no worker's place.
                 let _ = shutdown
                     .run_until_cancelled(driver.sleep(&key, gate, &cluster))
                     .await;
-                driver.wakes.done(&key);
+                drop(work);
             });
         }
         self.wakes.close();
@@ -118,7 +143,7 @@ impl<C: Controller> Driver<C> {
 
     /// One reconcile. Returns what the key has to wait for before the next.
     async fn look_at(&self, key: &C::Key, cluster: &Cluster, recorder: &Recorder) -> Gate {
-        let started = Instant::now();
+        let started = clock::monotonic();
         let mut memory = self.recall(key);
         memory.settle(cluster);
         let causes = self.wakes.take_causes(key);
@@ -137,7 +162,7 @@ impl<C: Controller> Driver<C> {
             }
             Err(error) => {
                 tracing::warn!(controller = C::NAME, %key, %error, "a read that the decision needs failed");
-                self.wakes.retry(key, causes);
+                self.wakes.retry_within(key, AFTER_OUTAGE, causes);
                 self.remember(key, memory);
                 Gate::default()
             }
@@ -184,6 +209,13 @@ impl<C: Controller> Driver<C> {
                 tracing::debug!(controller = C::NAME, %key, error = message, "decided on an old version, decided again");
                 self.wakes.retry(key, causes);
             }
+            Some(Failure {
+                of: Attempt::Unreached,
+                message,
+            }) => {
+                tracing::warn!(controller = C::NAME, %key, error = message, "no apiserver could take a write, it is tried again");
+                self.wakes.retry_within(key, AFTER_OUTAGE, causes);
+            }
             Some(failure) => {
                 tracing::warn!(controller = C::NAME, %key, error = failure.message, "a write failed, it is tried again");
                 self.wakes.retry(key, causes);
@@ -208,7 +240,7 @@ impl<C: Controller> Driver<C> {
         let Some((delay, goes_on)) = timers.min() else {
             return;
         };
-        let now = Instant::now();
+        let now = clock::monotonic();
         if memory.sets_timer(now + delay, now) {
             let causes = if goes_on { causes.to_vec() } else { Vec::new() };
             self.wakes.wake_after(key.clone(), delay, causes);
@@ -264,7 +296,7 @@ impl<C: Controller> Driver<C> {
         let mut memories = self.lock();
         if let Some(memory) = memories.get_mut(key) {
             memory.gate.open();
-            if memory.is_blank(Instant::now()) {
+            if memory.is_blank(clock::monotonic()) {
                 memories.remove(key);
             }
         }
@@ -316,7 +348,7 @@ fn batches(actions: &[Action]) -> Vec<&[Action]> {
         let length = match first.attempt() {
             Attempt::Create => alike.min(creations),
             Attempt::Delete => alike,
-            Attempt::Write | Attempt::Outdated => 1,
+            Attempt::Write | Attempt::Outdated | Attempt::Unreached => 1,
         };
         creations = if first.attempt() == Attempt::Create {
             creations * 2
@@ -339,7 +371,7 @@ fn tell_outcome(recorder: &Recorder, says: &Says, outcome: &Outcome) {
                 recorder.about_reference(says.about.clone(), EventType::Warning, reason, message);
             }
         }
-        Outcome::Taken { .. } | Outcome::Outdated { .. } => {}
+        Outcome::Taken { .. } | Outcome::Outdated { .. } | Outcome::Unreached { .. } => {}
     }
 }
 
@@ -366,6 +398,7 @@ mod tests {
         };
         let delete = || Action::Delete {
             target: crate::action::Target::of(&Pod::default()),
+            resource_version: None,
             grace_seconds: None,
             propagation: None,
             says: None,

@@ -99,7 +99,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         config.node_monitor_grace_period,
     ));
     controllers.add(node_ipam::controller::NodeIpamController::new(ranges));
-    controllers.add(pod_eviction::controller::PodEvictionController);
+    controllers.add(pod_eviction::controller::PodEvictionController::default());
     controllers.add(pod_gc::controller::PodGcController::new(
         config.terminated_pod_gc_threshold,
     ));

@@ -39,6 +39,10 @@ pub enum Outcome {
     Failed {
         message: String,
     },
+    /// No apiserver could take it; it certainly did not happen.
+    Unreached {
+        message: String,
+    },
     /// The object had changed since it was read: nobody's fault, and nothing to report.
     Outdated {
         message: String,
@@ -102,7 +106,9 @@ impl Memory {
         let names_outcome = match outcome {
             Outcome::Written { .. } | Outcome::Taken { .. } => Some(child_names::Outcome::Used),
             Outcome::InDoubt { .. } => Some(child_names::Outcome::InDoubt),
-            Outcome::Gone | Outcome::Failed { .. } | Outcome::Outdated { .. } => None,
+            Outcome::Gone | Outcome::Failed { .. } | Outcome::Unreached { .. } | Outcome::Outdated { .. } => {
+                None
+            }
         };
         if let (Action::Create { object, .. }, Some(names_outcome)) = (action, names_outcome)
             && let metadata = object.metadata()
@@ -121,14 +127,16 @@ impl Memory {
             }
             Outcome::InDoubt { fresh, .. } => self.gate.close_until(target.kind.resource, *fresh),
             Outcome::Gone => self.gate.close_until_gone(target),
-            Outcome::Failed { .. } | Outcome::Outdated { .. } => {}
+            Outcome::Failed { .. } | Outcome::Unreached { .. } | Outcome::Outdated { .. } => {}
         }
         let of = match outcome {
             Outcome::Outdated { .. } => Attempt::Outdated,
+            Outcome::Unreached { .. } => Attempt::Unreached,
             _ => action.attempt(),
         };
         if let Outcome::InDoubt { message, .. }
         | Outcome::Failed { message }
+        | Outcome::Unreached { message }
         | Outcome::Outdated { message } = outcome
         {
             self.failure = Some(Failure {

@@ -1,5 +1,6 @@
 //! What wakes a controller's keys, and why: the causes travel beside the keys, never into a decision.
 
+use crate::clock;
 use crate::metrics::QueueMetrics;
 use gantry_client::WorkQueue;
 use std::collections::HashMap;
@@ -61,7 +62,7 @@ impl<K: WorkKey> Wakes<K> {
     pub fn wake(&self, key: K, cause: Option<&Arc<str>>) {
         let cause = cause.map(|cause| Cause {
             traceparent: cause.clone(),
-            since: Instant::now(),
+            since: clock::monotonic(),
         });
         self.keep_causes(&key, cause);
         self.metrics.added();
@@ -81,6 +82,13 @@ impl<K: WorkKey> Wakes<K> {
         self.keep_causes(key, causes);
         self.metrics.retried();
         self.queue.retry(key);
+    }
+
+    /// As [`Wakes::retry`], but no later than after `longest`.
+    pub fn retry_within(&self, key: &K, longest: Duration, causes: Vec<Cause>) {
+        self.keep_causes(key, causes);
+        self.metrics.retried();
+        self.queue.retry_within(key, longest);
     }
 
     pub async fn next(&self) -> Option<K> {

@@ -163,6 +163,7 @@ pub fn clean_up(deployment: &Deployment, old: &[&ReplicaSet]) -> Vec<Action> {
         })
         .map(|old| Action::Delete {
             target: Target::of(old),
+            resource_version: Some(old.metadata().resource_version.clone()),
             grace_seconds: None,
             propagation: None,
             says: None,

@@ -38,16 +38,22 @@ impl Writer<'_> {
             Action::Adopt { target, owner, patch } => match self.is_alive(owner).await {
                 Ok(true) => self.patch(target, None, patch).await,
                 Ok(false) => return None,
-                Err(error) => Outcome::Failed {
-                    message: error.to_string(),
-                },
+                Err(error) => failed(&error),
             },
             Action::Delete {
                 target,
+                resource_version,
                 grace_seconds,
                 propagation,
                 ..
-            } => self.delete(target, *grace_seconds, *propagation).await,
+            } => {
+                let preconditions = Preconditions {
+                    uid: Some(target.uid.clone()),
+                    resource_version: resource_version.clone(),
+                };
+                self.delete(target, preconditions, *grace_seconds, *propagation)
+                    .await
+            }
             Action::Finalize { namespace } => {
                 let result = self.client.update_at(namespace, "finalize").await;
                 let target = Target::of(namespace);
@@ -76,9 +82,7 @@ impl Writer<'_> {
                     Ok(None) => Outcome::Failed {
                         message: format!("{error}, but is gone now"),
                     },
-                    Err(error) => Outcome::Failed {
-                        message: error.to_string(),
-                    },
+                    Err(error) => failed(&error),
                 }
             }
             result => self.outcome(&target, result).await,
@@ -100,6 +104,7 @@ impl Writer<'_> {
     async fn delete(
         &self,
         target: &Target,
+        preconditions: Preconditions,
         grace_seconds: Option<i64>,
         propagation: Option<Propagation>,
     ) -> Outcome {
@@ -109,10 +114,7 @@ impl Writer<'_> {
         });
         let options = DeleteOptions {
             grace_period_seconds: grace_seconds,
-            preconditions: Some(Preconditions {
-                uid: Some(target.uid.clone()),
-                resource_version: None,
-            }),
+            preconditions: Some(preconditions),
             propagation_policy: propagation,
             ..DeleteOptions::default()
         };
@@ -145,9 +147,7 @@ impl Writer<'_> {
             Err(error) if error.is_conflict() => Outcome::Outdated {
                 message: error.to_string(),
             },
-            Err(error) => Outcome::Failed {
-                message: error.to_string(),
-            },
+            Err(error) => failed(&error),
         }
     }
 
@@ -167,6 +167,14 @@ impl Writer<'_> {
         let metadata = read_metadata(self.client, owner.kind, &owner.key).await?;
         Ok(metadata
             .is_some_and(|metadata| metadata.uid == owner.uid && metadata.deletion_timestamp.is_none()))
+    }
+}
+
+fn failed(error: &Error) -> Outcome {
+    let message = error.to_string();
+    match error {
+        Error::Unavailable(_) => Outcome::Unreached { message },
+        _ => Outcome::Failed { message },
     }
 }
 

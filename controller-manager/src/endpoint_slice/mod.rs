@@ -181,6 +181,7 @@ impl<'a> Changes<'a> {
         }
         actions.extend(self.deleted.into_iter().map(|slice| Action::Delete {
             target: Target::of(slice),
+            resource_version: None,
             grace_seconds: None,
             propagation: None,
             says: None,

@@ -91,6 +91,7 @@ fn as_dependent(view: &View) -> Vec<Action> {
     };
     vec![Action::Delete {
         target: view.target.clone(),
+        resource_version: Some(view.metadata.resource_version.clone()),
         grace_seconds: None,
         propagation,
         says: None,

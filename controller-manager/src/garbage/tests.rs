@@ -99,6 +99,17 @@ fn a_dependent_that_is_waited_for_waits_for_its_own() {
     ));
 }
 
+#[test]
+fn an_object_that_has_changed_owners_since_it_was_read_is_not_deleted() {
+    let mut read = owned_by(&["a"]);
+    read.resource_version = "7".into();
+    let actions = acts(decide(&read, &[OwnerState::Gone], &[], false));
+    let [Action::Delete { resource_version, .. }] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(resource_version.as_deref(), Some("7"));
+}
+
 fn ending(finalizers: &[&str]) -> ObjectMeta {
     ObjectMeta {
         deletion_timestamp: Some(Time::default()),

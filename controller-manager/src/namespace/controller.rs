@@ -8,7 +8,6 @@ use crate::driver::Controller;
 use crate::memory::Memory;
 use crate::wakes::Wakes;
 use gantry_client::Error;
-use gantry_proto::api::v1::DiscoverRequest;
 use gantry_proto::{Key, KindInfo};
 use std::sync::Arc;
 
@@ -42,7 +41,7 @@ impl Controller for NamespaceController {
         &self,
         cluster: &Cluster,
         key: &Key,
-        _memory: &Memory,
+        memory: &Memory,
     ) -> Result<Option<Vec<Action>>, Error> {
         let Some(namespace) = cluster.namespaces.get(key) else {
             return Ok(None);
@@ -68,6 +67,7 @@ impl Controller for NamespaceController {
             namespace: &namespace.object,
             contents,
             unknown_kinds,
+            failure: memory.failure.as_ref(),
             now: clock::now(),
         })))
     }
@@ -75,11 +75,7 @@ impl Controller for NamespaceController {
 
 /// The kinds that the apiserver has in namespaces: those that this process knows, and the names of others.
 async fn namespaced_kinds(cluster: &Cluster) -> Result<(Vec<&'static KindInfo>, Vec<String>), Error> {
-    let reply = cluster.client.resources().discover(DiscoverRequest {}).await;
-    let resources = reply
-        .map_err(|error| Error::Unavailable(error.message().into()))?
-        .into_inner()
-        .resources;
+    let resources = cluster.client.discover().await?.resources;
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     let stored = |verbs: &[String]| {
         verbs.iter().any(|verb| verb == "list") && verbs.iter().any(|verb| verb == "delete")

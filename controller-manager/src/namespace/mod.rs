@@ -6,7 +6,7 @@
 
 pub mod controller;
 
-use crate::action::{Action, Propagation, Target};
+use crate::action::{Action, Attempt, Failure, Propagation, Target};
 use gantry_proto::core::v1::{Namespace, NamespaceCondition};
 use gantry_proto::meta::v1::Time;
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ pub struct View<'a> {
     pub contents: Vec<Content>,
     /// Namespaced kinds that the apiserver has and this process does not know.
     pub unknown_kinds: Vec<String>,
+    pub failure: Option<&'a Failure>,
     pub now: SystemTime,
 }
 
@@ -60,12 +61,17 @@ pub fn reconcile(view: &View) -> Vec<Action> {
     let mut actions: Vec<Action> = present
         .map(|content| Action::Delete {
             target: content.target.clone(),
+            resource_version: None,
             grace_seconds: None,
             propagation: Some(Propagation::Background),
             says: None,
         })
         .collect();
-    actions.extend(status(view));
+    match view.failure {
+        // A failure ends a round: one that persists must not keep the status from telling it.
+        Some(_) => actions.splice(0..0, status(view)).for_each(drop),
+        None => actions.extend(status(view)),
+    }
     actions.push(Action::WakeAfter(LOOK_AGAIN));
     actions
 }
@@ -104,6 +110,14 @@ fn status(view: &View) -> Option<Action> {
             view.unknown_kinds.join(", ")
         )
     });
+    let failure = view.failure.filter(|failure| failure.of == Attempt::Delete);
+    let failure = failure.map(|failure| {
+        let left = view.contents.len();
+        format!(
+            "Failed to delete all resource types, {left} remaining: {}",
+            failure.message
+        )
+    });
     let mut conditions = vec![
         condition(
             "NamespaceDeletionDiscoveryFailure",
@@ -119,7 +133,7 @@ fn status(view: &View) -> Option<Action> {
         ),
         condition(
             "NamespaceDeletionContentFailure",
-            None,
+            failure,
             ["ContentDeletionFailed", "ContentDeleted"],
             "All content successfully deleted, may be waiting on finalization",
         ),
@@ -189,6 +203,7 @@ mod tests {
             namespace,
             contents,
             unknown_kinds: unknown.iter().map(|name| name.to_string()).collect(),
+            failure: None,
             now: SystemTime::UNIX_EPOCH,
         })
     }
@@ -207,6 +222,38 @@ mod tests {
                 .any(|action| matches!(action, Action::Finalize { .. })),
             "{blocked:?}"
         );
+    }
+
+    #[test]
+    fn a_deletion_that_fails_is_told_before_it_is_tried_again() {
+        let failure = Failure {
+            of: Attempt::Delete,
+            message: "denied".into(),
+        };
+        let actions = reconcile(&View {
+            namespace: &namespace(true, &[FINALIZER]),
+            contents: vec![content::<Pod>("a", false, &[])],
+            unknown_kinds: vec![],
+            failure: Some(&failure),
+            now: SystemTime::UNIX_EPOCH,
+        });
+        let [
+            Action::UpdateStatus {
+                object: crate::action::Object::Namespace(told),
+            },
+            Action::Delete { .. },
+            ..,
+        ] = &actions[..]
+        else {
+            panic!("{actions:?}")
+        };
+        let conditions = &told.status().conditions;
+        let failed = conditions
+            .iter()
+            .find(|one| one.r#type == "NamespaceDeletionContentFailure")
+            .map(|one| (one.status.as_str(), one.message.as_str()));
+        let message = "Failed to delete all resource types, 1 remaining: denied";
+        assert_eq!(failed, Some(("True", message)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use gantry_proto::Key;
 use gantry_proto::coordination::v1::Lease;
 use gantry_proto::core::v1::{Node, Pod};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// The namespace of the nodes' leases.
 pub const LEASES: &str = "kube-node-lease";
@@ -35,22 +35,24 @@ impl NodeLifecycleController {
     }
 
     /// For how long the node has been silent while we could have heard it.
-    async fn silence(&self, cluster: &Cluster, name: &str, now: SystemTime) -> Duration {
+    async fn silence(&self, cluster: &Cluster, name: &str) -> Duration {
+        let now = clock::monotonic();
         let silence = self.heartbeats.silence(name, now);
         if silence < PROBE_AFTER {
             return silence;
         }
         match cluster.client.get::<Lease>(&Key::new(LEASES, name)).await {
             Ok(lease) => {
-                self.heartbeats.note(name, lease_sign(&lease), now, self.grace);
+                self.heartbeats
+                    .note(name, lease_sign(&lease), clock::monotonic(), self.grace);
             }
             Err(error) if error.is_not_found() => {}
             Err(error) => {
                 tracing::debug!(node = name, %error, "cannot tell whether the node is silent");
-                self.heartbeats.was_blind(name, now);
+                self.heartbeats.was_blind(name, clock::monotonic());
             }
         }
-        self.heartbeats.silence(name, now)
+        self.heartbeats.silence(name, clock::monotonic())
     }
 }
 
@@ -65,7 +67,12 @@ impl Controller for NodeLifecycleController {
         watches.nodes.add(move |change| {
             match &change.new {
                 Some(node) => {
-                    heartbeats.note(&change.key.name, status_sign(&node.object), clock::now(), grace);
+                    heartbeats.note(
+                        &change.key.name,
+                        status_sign(&node.object),
+                        clock::monotonic(),
+                        grace,
+                    );
                 }
                 None => heartbeats.forget(&change.key.name),
             }
@@ -87,8 +94,12 @@ impl Controller for NodeLifecycleController {
             let Some(lease) = change.new.as_ref().filter(|_| change.key.namespace == LEASES) else {
                 return;
             };
-            let was_silent =
-                heartbeats.note(&change.key.name, lease_sign(&lease.object), clock::now(), grace);
+            let was_silent = heartbeats.note(
+                &change.key.name,
+                lease_sign(&lease.object),
+                clock::monotonic(),
+                grace,
+            );
             if was_silent {
                 wake.wake(Key::cluster(&change.key.name), None);
             }
@@ -118,8 +129,7 @@ impl Controller for NodeLifecycleController {
         let Some(node) = cluster.nodes.get(key) else {
             return Ok(None);
         };
-        let now = clock::now();
-        let silence = self.silence(cluster, &key.name, now).await;
+        let silence = self.silence(cluster, &key.name).await;
         let nodes = cluster.nodes.snapshot();
         let all_pods = cluster.pods.snapshot();
         let pods: Vec<&Pod> = match ready(&node.object) {
@@ -136,7 +146,7 @@ impl Controller for NodeLifecycleController {
             silence,
             grace: self.grace,
             evictions_allowed: evictions_allowed(nodes.values().map(|entry| &entry.object)),
-            now,
+            now: clock::now(),
         });
         actions.push(Action::CheckAfter(PROBE_AFTER));
         Ok(Some(actions))

@@ -1,9 +1,9 @@
 //! Signs of life, timed by this process's own clock: the node's clock may be wrong, and a renewal counts from
-//! when we could have seen it.
+//! when we could have seen it. The clock is monotonic: when somebody sets the time, no node falls silent.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 /// One entry for each node.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ struct Heartbeat {
     /// The lease's renewTime and the node's lastHeartbeatTime, in nanoseconds: only changes matter.
     lease: i128,
     status: i128,
-    seen: Option<SystemTime>,
+    seen: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Sign {
 impl Heartbeats {
     /// Takes note of a sign, which counts if it is another than the last of its sort. Returns whether the node
     /// had been silent for longer than `quiet`.
-    pub fn note(&self, node: &str, sign: Sign, now: SystemTime, quiet: Duration) -> bool {
+    pub fn note(&self, node: &str, sign: Sign, now: Instant, quiet: Duration) -> bool {
         let mut by_node = self.lock();
         let heartbeat = by_node.entry(node.into()).or_default();
         let last = match sign {
@@ -41,18 +41,18 @@ impl Heartbeats {
         }
         *last = value;
         let since = heartbeat.seen.replace(now);
-        since.is_some_and(|since| now.duration_since(since).unwrap_or_default() > quiet)
+        since.is_some_and(|since| now.saturating_duration_since(since) > quiet)
     }
 
     /// For how long there has been no sign. A node that is met for the first time has been heard just now.
-    pub fn silence(&self, node: &str, now: SystemTime) -> Duration {
+    pub fn silence(&self, node: &str, now: Instant) -> Duration {
         let mut by_node = self.lock();
         let seen = *by_node.entry(node.into()).or_default().seen.get_or_insert(now);
-        now.duration_since(seen).unwrap_or_default()
+        now.saturating_duration_since(seen)
     }
 
     /// We could not have seen a sign until now: the silence begins anew.
-    pub fn was_blind(&self, node: &str, now: SystemTime) {
+    pub fn was_blind(&self, node: &str, now: Instant) {
         self.lock().entry(node.into()).or_default().seen = Some(now);
     }
 
@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn only_a_new_sign_ends_the_silence() {
-        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let start = crate::clock::monotonic();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
         let quiet = Duration::from_secs(40);
         let heartbeats = Heartbeats::default();
         assert_eq!(heartbeats.silence("n", at(0)), Duration::ZERO);

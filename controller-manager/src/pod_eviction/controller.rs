@@ -1,5 +1,6 @@
 //! What wakes a pod for eviction.
 
+use super::noticed::Noticed;
 use super::reconcile;
 use crate::action::Action;
 use crate::clock;
@@ -11,7 +12,10 @@ use gantry_proto::Key;
 use gantry_proto::core::v1::{Node, Taint};
 use std::sync::Arc;
 
-pub struct PodEvictionController;
+#[derive(Default)]
+pub struct PodEvictionController {
+    noticed: Arc<Noticed>,
+}
 
 impl Controller for PodEvictionController {
     type Key = Key;
@@ -35,10 +39,13 @@ impl Controller for PodEvictionController {
             }
         });
         let (wake, cluster) = (wakes.clone(), watches.cluster.clone());
+        let noticed = self.noticed.clone();
         watches.nodes.add(move |change| {
-            let (Some(node), Some(cluster)) = (&change.new, cluster.get()) else {
-                return;
+            let Some(node) = &change.new else {
+                return noticed.forget(&change.key.name);
             };
+            noticed.note(&node.object, clock::now());
+            let Some(cluster) = cluster.get() else { return };
             let before: Vec<&Taint> = change
                 .old
                 .as_ref()
@@ -65,11 +72,10 @@ impl Controller for PodEvictionController {
             return Ok(None);
         };
         let node = cluster.nodes.get(&Key::cluster(&pod.spec().node_name));
-        Ok(Some(reconcile(
-            &pod.object,
-            node.as_ref().map(|entry| &entry.object),
-            clock::now(),
-        )))
+        let taints = node
+            .map(|node| self.noticed.taints(&node.object))
+            .unwrap_or_default();
+        Ok(Some(reconcile(&pod.object, &taints, clock::now())))
     }
 }
 

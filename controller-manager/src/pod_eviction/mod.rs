@@ -1,11 +1,12 @@
 //! Eviction: a pod leaves a node whose NoExecute taints it does not tolerate, or no longer.
 
 pub mod controller;
+mod noticed;
 
 use crate::action::{Action, Says, Target, reference_to};
 use crate::node_lifecycle::{NOT_READY, UNREACHABLE};
 use crate::pod_facts;
-use gantry_proto::core::v1::{Node, Pod, PodCondition, Taint, Toleration};
+use gantry_proto::core::v1::{Pod, PodCondition, Taint, Toleration};
 use gantry_proto::meta::v1::Time;
 use serde_json::json;
 use std::time::{Duration, SystemTime};
@@ -14,12 +15,12 @@ use std::time::{Duration, SystemTime};
 /// admission plugin DefaultTolerationSeconds writes this into each pod).
 const DEFAULT_TOLERATION: Duration = Duration::from_secs(300);
 
-pub fn reconcile(pod: &Pod, node: Option<&Node>, now: SystemTime) -> Vec<Action> {
-    let Some(node) = node else { return Vec::new() };
+/// `taints` are those of the pod's node; one that says not since when it is there counts from now on.
+pub fn reconcile(pod: &Pod, taints: &[Taint], now: SystemTime) -> Vec<Action> {
     if !pod_facts::is_active(pod) {
         return Vec::new();
     }
-    match stay(pod, &node.spec().taints, now) {
+    match stay(pod, taints, now) {
         Stay::ForGood => Vec::new(),
         Stay::For(time) if !time.is_zero() => vec![Action::WakeAfter(time)],
         Stay::For(_) => evict(pod, now),
@@ -34,15 +35,25 @@ enum Stay {
 
 fn stay(pod: &Pod, taints: &[Taint], now: SystemTime) -> Stay {
     let evicting = taints.iter().filter(|taint| taint.effect == "NoExecute");
+    let on_node = on_node_since(pod).map(|since| since.elapsed_at(now));
     let ends = evicting.filter_map(|taint| {
         let allowed = tolerated_for(&pod.spec().tolerations, taint)?;
-        let since = taint
+        let tainted = taint
             .time_added
             .as_ref()
             .map_or(Duration::ZERO, |added| added.elapsed_at(now));
-        Some(allowed.saturating_sub(since))
+        // A pod that came to a tainted node may stay for as long as one that was there, or its successor, coming to
+        // the same node, would be evicted at once, and so on.
+        let together = on_node.map_or(tainted, |on_node| on_node.min(tainted));
+        Some(allowed.saturating_sub(together))
     });
     ends.min().map_or(Stay::ForGood, Stay::For)
+}
+
+fn on_node_since(pod: &Pod) -> Option<Time> {
+    let assigned = pod_facts::condition(pod, "PodScheduled").filter(|condition| condition.status == "True");
+    let assigned = assigned.and_then(|condition| condition.last_transition_time);
+    assigned.or(pod.metadata().creation_timestamp)
 }
 
 /// How long the pod tolerates the taint; `None` for good.
@@ -109,6 +120,7 @@ fn evict(pod: &Pod, now: SystemTime) -> Vec<Action> {
     let metadata = pod.metadata();
     actions.push(Action::Delete {
         target: Target::of(pod),
+        resource_version: None,
         grace_seconds: None,
         propagation: None,
         says: Some(Says {
@@ -213,12 +225,32 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_comes_to_a_tainted_node_may_stay_as_long_as_one_that_was_there() {
+        let mut pod = Pod::default();
+        pod.metadata_mut().creation_timestamp = Some(Time::from_system(at(1000)));
+        pod.spec_mut().tolerations = vec![toleration("dedicated", "Exists", "NoExecute", Some(60))];
+        let taints = [taint("dedicated", "NoExecute", 0)];
+        let check = |pod: &Pod, now: u64, expected: u64| {
+            let expected = Stay::For(Duration::from_secs(expected));
+            assert_eq!(stay(pod, &taints, at(now)), expected, "{now}");
+        };
+        check(&pod, 1010, 50);
+        pod.status_mut().conditions.push(PodCondition {
+            r#type: "PodScheduled".into(),
+            status: "True".into(),
+            last_transition_time: Some(Time::from_system(at(1030))),
+            ..PodCondition::default()
+        });
+        check(&pod, 1040, 50);
+        check(&pod, 1090, 0);
+    }
+
+    #[test]
     fn an_eviction_says_why_before_it_deletes() {
         let mut pod = Pod::default();
         pod.spec_mut().node_name = "n1".into();
-        let mut node = Node::default();
-        node.spec_mut().taints = vec![taint("dedicated", "NoExecute", 0)];
-        let actions = reconcile(&pod, Some(&node), at(10));
+        let taints = [taint("dedicated", "NoExecute", 0)];
+        let actions = reconcile(&pod, &taints, at(10));
         let [
             Action::Patch { patch, .. },
             Action::Delete {
@@ -233,7 +265,6 @@ mod tests {
             "DeletionByTaintManager"
         );
         pod.metadata_mut().deletion_timestamp = Some(Time::default());
-        assert_eq!(reconcile(&pod, Some(&node), at(10)), []);
-        assert_eq!(reconcile(&pod, None, at(10)), []);
+        assert_eq!(reconcile(&pod, &taints, at(10)), []);
     }
 }

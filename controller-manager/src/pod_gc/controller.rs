@@ -115,6 +115,8 @@ impl Controller for PodGcController {
         let PodGcKey::Pod(key) = key else {
             let pods = cluster.pods.snapshot();
             let pods: Vec<&Pod> = pods.values().map(|entry| &entry.object).collect();
+            self.lock()
+                .retain(|name, _| pods.iter().any(|pod| pod.spec().node_name == *name));
             let mut actions = beyond_threshold(&pods, self.threshold);
             actions.push(Action::CheckAfter(COUNT_EVERY));
             return Ok(Some(actions));

@@ -84,6 +84,7 @@ fn lost(pod: &Pod, now: SystemTime) -> Vec<Action> {
 fn force_delete(pod: &Pod) -> Action {
     Action::Delete {
         target: Target::of(pod),
+        resource_version: None,
         grace_seconds: Some(0),
         propagation: None,
         says: None,

@@ -140,6 +140,7 @@ fn delete(replica_set: &ReplicaSet, pod: &Pod) -> Action {
     );
     Action::Delete {
         target: Target::of(pod),
+        resource_version: None,
         grace_seconds: None,
         propagation: None,
         says: Some(Says {
@@ -180,6 +181,6 @@ fn failure_reason(failure: &Failure) -> Option<&'static str> {
     match failure.of {
         Attempt::Create => Some("FailedCreate"),
         Attempt::Delete => Some("FailedDelete"),
-        Attempt::Write | Attempt::Outdated => None,
+        Attempt::Write | Attempt::Outdated | Attempt::Unreached => None,
     }
 }
