@@ -43,7 +43,8 @@ impl Controller for NodeIpamController {
         let wake = wakes.clone();
         watches.nodes.add(move |change| {
             let lacks = |node: &Node| node.spec().pod_cidr.is_empty();
-            if change.new.as_ref().is_some_and(|node| lacks(&node.object)) {
+            // The range of a node that is gone may be what another one waits for.
+            if change.new.as_ref().is_none_or(|node| lacks(&node.object)) {
                 wake.wake(AllNodes, change.cause.as_ref());
             }
         });
