@@ -25,6 +25,11 @@ impl<'a> Fleet<'a> {
         self.old.iter().copied().chain(self.new)
     }
 
+    /// Those that are to have pods.
+    pub fn active(&self) -> impl Iterator<Item = &'a ReplicaSet> {
+        self.all().filter(|replica_set| size(replica_set) > 0)
+    }
+
     /// How many pods the specs ask for.
     pub fn total_size(&self) -> i32 {
         self.all().map(size).sum()

@@ -68,16 +68,19 @@ pub fn reconcile(view: &View) -> Vec<Action> {
         return vec![patch];
     }
     let spec = deployment.spec();
-    if spec.paused || scaling::is_scaling(deployment, &fleet) {
+    let is_recreate = spec.strategy().r#type == "Recreate";
+    // Without a rolling update there are no proportions to keep between several: Recreate sizes them all.
+    let is_scaling = scaling::is_scaling(deployment, &fleet) && !(is_recreate && fleet.active().count() > 1);
+    if spec.paused || is_scaling {
         let mut actions = resize(deployment, scaling::sizes(deployment, &fleet));
         if spec.paused {
             actions.extend(revision::clean_up(deployment, &fleet.old));
         }
         return finish(view, &fleet, actions, Rollout::NotEstimated);
     }
-    match spec.strategy().r#type.as_str() {
-        "Recreate" => recreate(view, &fleet),
-        _ => roll(view, &fleet),
+    match is_recreate {
+        true => recreate(view, &fleet),
+        false => roll(view, &fleet),
     }
 }
 
@@ -191,7 +194,7 @@ fn create_new(view: &View, fleet: &Fleet) -> Vec<Action> {
     ));
     let create = Action::Create {
         object: new.into(),
-        says: Some(says),
+        says: Some(says).filter(|_| replicas > 0),
     };
     match view.failure {
         Some(failure) if failure.of == crate::action::Attempt::Create => {

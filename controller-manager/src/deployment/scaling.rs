@@ -10,8 +10,7 @@ use std::cmp::Reverse;
 /// Whether the number of replicas has changed since the ReplicaSets were sized.
 pub fn is_scaling(deployment: &Deployment, fleet: &Fleet) -> bool {
     fleet
-        .all()
-        .filter(|replica_set| size(replica_set) > 0)
+        .active()
         .filter_map(|replica_set| annotation(replica_set, DESIRED_REPLICAS))
         .any(|annotated| annotated != desired(deployment))
 }
@@ -19,7 +18,7 @@ pub fn is_scaling(deployment: &Deployment, fleet: &Fleet) -> bool {
 /// The size of each ReplicaSet that this touches, its present size included: annotations may lag behind.
 pub fn sizes<'a>(deployment: &Deployment, fleet: &Fleet<'a>) -> Vec<(&'a ReplicaSet, i32)> {
     let desired = desired(deployment);
-    let mut active: Vec<&ReplicaSet> = fleet.all().filter(|replica_set| size(replica_set) > 0).collect();
+    let mut active: Vec<&ReplicaSet> = fleet.active().collect();
     match active[..] {
         [] => {
             return fleet

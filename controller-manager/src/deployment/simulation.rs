@@ -496,6 +496,24 @@ fn a_deployment_that_is_resized_paused_and_updated_at_once_comes_to_rest() {
 }
 
 #[test]
+fn a_rollout_that_is_resized_as_it_becomes_a_recreate_comes_to_rest() {
+    for_each_seed(|seed, deployment| {
+        let mut cluster = Cluster::new(seed, Faults::default(), deployment);
+        cluster.run_until_done();
+        set_image(&mut cluster, "web:2");
+        for _ in 0..cluster.random.below(100) {
+            cluster.step();
+        }
+        cluster.change(|deployment| {
+            let spec = deployment.spec_mut();
+            spec.strategy_mut().r#type = "Recreate".into();
+            spec.replicas = spec.replicas.map(|replicas| replicas + 1);
+        });
+        cluster.run_until_done();
+    });
+}
+
+#[test]
 fn a_recreate_never_runs_old_and_new_together() {
     for_each_seed(|seed, mut deployment| {
         deployment.spec_mut().strategy_mut().r#type = "Recreate".into();
