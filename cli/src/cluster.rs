@@ -1,17 +1,16 @@
 //! The cluster as the commands see it: objects of any kind, by calls that fail over and pass the server's
 //! warnings on to the user.
 
-use crate::failure::{Failure, is_not_connected};
+use crate::failure::Failure;
 use bytes::Bytes;
-use gantry_client::{Client, Config};
+use gantry_client::{CallError, Client, Config, Connection};
 use gantry_proto::any::Any;
 use gantry_proto::api::v1::object::Form;
 use gantry_proto::api::v1::{self as api, FieldValidation, PatchType};
 use gantry_proto::meta::v1::{DeleteOptions, ObjectMeta};
 use gantry_proto::{Key, Kind, KindInfo, wire};
 use serde_json::Value;
-use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::{Request, Response, Streaming};
 
 /// How long a call other than a stream may take: longer than the apiserver gives the store.
@@ -89,41 +88,18 @@ pub struct Selection {
     pub fields: String,
 }
 
-/// A connection to the cluster: one client for each apiserver, so that a dead one is passed over for every
-/// kind of call, streams included.
+/// The cluster, through whichever of its apiservers answers.
 pub struct Cluster {
-    endpoints: Vec<(String, Client)>,
-    current: Cell<usize>,
+    client: Client,
 }
 
 impl Cluster {
-    pub fn new(config: &Config) -> Result<Cluster, Failure> {
-        let endpoint = |server: &String| {
-            let one = Config {
-                servers: vec![server.clone()],
-                ..config.clone()
-            };
-            let client = Client::new(one).map_err(|error| Failure::message(error.to_string()))?;
-            Ok((
-                server
-                    .trim_start_matches("https://")
-                    .trim_end_matches('/')
-                    .to_string(),
-                client,
-            ))
-        };
-        let endpoints = config
-            .servers
-            .iter()
-            .map(endpoint)
-            .collect::<Result<Vec<_>, Failure>>()?;
-        if endpoints.is_empty() {
+    pub fn new(config: Config) -> Result<Cluster, Failure> {
+        if config.servers.is_empty() {
             return Err(Failure::message("the kubeconfig names no apiserver"));
         }
-        Ok(Cluster {
-            endpoints,
-            current: Cell::new(0),
-        })
+        let client = Client::new(config).map_err(|error| Failure::message(error.to_string()))?;
+        Ok(Cluster { client })
     }
 
     pub async fn get(&self, kind: &'static KindInfo, key: &Key) -> Result<Object, Failure> {
@@ -134,8 +110,8 @@ impl Cluster {
             ..Default::default()
         };
         let reply = self
-            .call(request, async |client, request| {
-                client.resources().get(request).await
+            .call(request, async |connection, request| {
+                connection.resources().get(request).await
             })
             .await?;
         from_reply(kind, reply)
@@ -165,8 +141,8 @@ impl Cluster {
                 ..Default::default()
             };
             let reply = self
-                .call(request, async |client, request| {
-                    client.resources().list(request).await
+                .call(request, async |connection, request| {
+                    connection.resources().list(request).await
                 })
                 .await?;
             for item in reply.items {
@@ -204,15 +180,15 @@ impl Cluster {
             ..Default::default()
         };
         let stream = self
-            .stream(request, async |client, request| {
-                client.resources().watch(request).await
+            .stream(request, async |connection, request| {
+                connection.resources().watch(request).await
             })
             .await?;
         Ok(Watch {
             kind,
             stream,
             pending: Vec::new().into_iter(),
-            server: self.server().into(),
+            server: self.server(),
         })
     }
 
@@ -228,8 +204,8 @@ impl Cluster {
             ..Default::default()
         };
         let reply = self
-            .call(request, async |client, request| {
-                client.resources().create(request).await
+            .call(request, async |connection, request| {
+                connection.resources().create(request).await
             })
             .await?;
         from_reply(object.kind, reply)
@@ -254,8 +230,8 @@ impl Cluster {
             ..Default::default()
         };
         let reply = self
-            .call(request, async |client, request| {
-                client.resources().patch(request).await
+            .call(request, async |connection, request| {
+                connection.resources().patch(request).await
             })
             .await?;
         from_reply(kind, reply)
@@ -275,8 +251,8 @@ impl Cluster {
             ..Default::default()
         };
         let reply = self
-            .call(request, async |client, request| {
-                client.resources().delete(request).await
+            .call(request, async |connection, request| {
+                connection.resources().delete(request).await
             })
             .await?;
         warn(&reply.warnings);
@@ -285,68 +261,101 @@ impl Cluster {
 
     pub async fn discover(&self) -> Result<api::DiscoverReply, Failure> {
         let request = api::DiscoverRequest {};
-        self.call(request, async |client, request| {
-            client.resources().discover(request).await
+        self.call(request, async |connection, request| {
+            connection.resources().discover(request).await
         })
         .await
     }
 
     pub async fn why(&self, request: api::WhyRequest) -> Result<api::WhyReply, Failure> {
-        self.call(request, async |client, request| {
-            client.diagnostics().why(request).await
+        self.call(request, async |connection, request| {
+            connection.diagnostics().why(request).await
         })
         .await
     }
 
     pub async fn logs(&self, request: api::LogsRequest) -> Result<Streaming<api::LogsReply>, Failure> {
-        self.stream(request, async |client, request| client.pods().logs(request).await)
-            .await
+        self.stream(request, async |connection, request| {
+            connection.pods().logs(request).await
+        })
+        .await
     }
 
     /// A client for a call that cannot be repeated, of the apiserver that answered last. Makes one small call
     /// first, so that one that is dead is passed over.
-    pub async fn answering_client(&self) -> Result<Client, Failure> {
+    pub async fn answering_client(&self) -> Result<&Client, Failure> {
         self.discover().await?;
-        Ok(self.endpoints[self.current.get()].1.clone())
+        Ok(&self.client)
     }
 
     /// Host and port of the apiserver in use.
-    pub fn server(&self) -> &str {
-        &self.endpoints[self.current.get()].0
+    pub fn server(&self) -> String {
+        self.client.server()
     }
 
     /// Makes a call that has one reply.
     async fn call<Q: Clone, R>(
         &self,
         request: Q,
-        send: impl AsyncFn(&Client, Request<Q>) -> Result<Response<R>, tonic::Status>,
+        send: impl AsyncFn(Connection, Request<Q>) -> Result<Response<R>, tonic::Status>,
     ) -> Result<R, Failure> {
-        let send = async |client: &Client, mut request: Request<Q>| {
+        let send = async |connection: Connection, mut request: Request<Q>| {
             request.set_timeout(CALL_TIMEOUT);
-            send(client, request).await
+            send(connection, request).await
         };
         self.stream(request, send).await
     }
 
-    /// Makes a call, at each apiserver in turn while they cannot be connected to.
+    /// Makes a call, at each apiserver in turn while it has surely not been done.
     async fn stream<Q: Clone, R>(
         &self,
         request: Q,
-        send: impl AsyncFn(&Client, Request<Q>) -> Result<Response<R>, tonic::Status>,
+        send: impl AsyncFn(Connection, Request<Q>) -> Result<Response<R>, tonic::Status>,
     ) -> Result<R, Failure> {
-        let mut attempts_left = self.endpoints.len();
-        loop {
-            attempts_left -= 1;
-            let (server, client) = &self.endpoints[self.current.get()];
-            let error = match send(client, Request::new(request.clone())).await {
-                Ok(reply) => return Ok(reply.into_inner()),
-                Err(error) => error,
-            };
-            if !is_not_connected(&error) || attempts_left == 0 {
-                return Err(Failure::of_call(error, server));
-            }
-            self.current.set((self.current.get() + 1) % self.endpoints.len());
+        let attempt = |connection| send(connection, Request::new(request.clone()));
+        match self.client.call_any(attempt).await {
+            Ok(reply) => Ok(reply.into_inner()),
+            Err(CallError { server, status }) => Err(Failure::of_call(status, &server)),
         }
+    }
+}
+
+/// Waits out apiservers that are away, for commands that follow what happens.
+#[derive(Default)]
+pub struct Patience {
+    answered: bool,
+    away_since: Option<Instant>,
+    failures: u32,
+}
+
+impl Patience {
+    /// Longer than an apiserver's restart or a store that is down for a minute; whoever waits longer wants to know.
+    const LIMIT: Duration = Duration::from_secs(300);
+    const FIRST_DELAY: Duration = Duration::from_millis(300);
+    const LAST_DELAY: Duration = Duration::from_secs(5);
+
+    /// An apiserver has answered.
+    pub fn answered(&mut self) {
+        *self = Patience {
+            answered: true,
+            ..Patience::default()
+        };
+    }
+
+    /// Returns when it is time to try again, or the failure where that would not help: it is an answer, or the first
+    /// call's, or has lasted too long.
+    pub async fn outlast(&mut self, failure: Failure) -> Result<(), Failure> {
+        let since = *self.away_since.get_or_insert_with(Instant::now);
+        if !self.answered || !failure.is_outage() || since.elapsed() > Patience::LIMIT {
+            return Err(failure);
+        }
+        if self.failures == 0 {
+            eprintln!("Warning: the connection to the cluster was lost, trying again: {failure}");
+        }
+        let delay = Patience::FIRST_DELAY * 2_u32.pow(self.failures.min(10));
+        self.failures += 1;
+        tokio::time::sleep(delay.min(Patience::LAST_DELAY)).await;
+        Ok(())
     }
 }
 

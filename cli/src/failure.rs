@@ -76,6 +76,22 @@ impl Failure {
         self.reason() == Reason::NotFound
     }
 
+    /// True when no apiserver was reached or none could serve: it may be well again soon.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Failure::Refused { .. } | Failure::Unreachable { .. } | Failure::Lost { .. } => true,
+            Failure::Status(status) => matches!(
+                status.reason_code(),
+                Reason::ServiceUnavailable
+                    | Reason::Timeout
+                    | Reason::ServerTimeout
+                    | Reason::TooManyRequests
+                    | Reason::InternalError
+            ),
+            Failure::Message(_) | Failure::Said => false,
+        }
+    }
+
     /// Says what was being done to what, as kubectl does for objects from files.
     pub fn while_doing(self, doing: &str, source: &str) -> Failure {
         match self {
@@ -91,8 +107,8 @@ impl Failure {
     }
 }
 
-/// True when the request was never sent, so that another apiserver may be asked.
-pub fn is_not_connected(error: &tonic::Status) -> bool {
+/// True when the request was never sent.
+fn is_not_connected(error: &tonic::Status) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
         if cause.is::<tonic::ConnectError>() {

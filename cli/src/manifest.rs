@@ -2,6 +2,7 @@
 
 use crate::cluster::{Object, warn};
 use crate::failure::Failure;
+use crate::resource::Target;
 use crate::session::Connected;
 use crate::suggest;
 use crate::yaml;
@@ -91,24 +92,63 @@ impl Manifest {
     }
 }
 
-/// Every object in the files, in order. The first of the failures ends it: nothing has been done then.
-pub fn read(files: &Files, validate: Validate, session: &Connected) -> Result<Vec<Manifest>, Failure> {
-    let mut manifests = Vec::new();
+/// Every object in the files, in order, and what could not be read: as for kubectl, one document that is wrong keeps
+/// the others from nothing. Fails where a file is not there, or where the files hold nothing at all.
+pub fn read(
+    files: &Files,
+    validate: Validate,
+    session: &Connected,
+    doing: &str,
+) -> Result<(Vec<Manifest>, Vec<Failure>), Failure> {
+    let mut texts = Vec::new();
     for name in &files.filenames {
-        for (source, text) in texts(name, files.recursive)? {
-            manifests.extend(parse(
-                &source,
-                &text,
-                validate,
-                &session.namespace,
-                session.namespace_given,
-            )?);
+        texts.extend(self::texts(name, files.recursive)?);
+    }
+    let (mut manifests, mut failures) = (Vec::new(), Vec::new());
+    for (source, text) in texts {
+        let parsed = parse(
+            &source,
+            &text,
+            validate,
+            &session.namespace,
+            session.namespace_given,
+        );
+        for manifest in parsed {
+            match manifest {
+                Ok(manifest) => manifests.push(manifest),
+                Err(failure) => failures.push(failure),
+            }
         }
     }
-    if manifests.is_empty() {
-        return Err(Failure::message("no objects passed"));
+    if manifests.is_empty() && failures.is_empty() {
+        return Err(Failure::message(format!("no objects passed to {doing}")));
     }
-    Ok(manifests)
+    Ok((manifests, failures))
+}
+
+/// The objects that files name, for commands that only look at them. `arguments` are those beside the files: none.
+pub fn targets(files: &Files, arguments: &[String], session: &Connected) -> Result<Vec<Target>, Failure> {
+    only_files(arguments)?;
+    let (manifests, failures) = read(files, Validate::Ignore, session, "get")?;
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(failure);
+    }
+    let target = |manifest: Manifest| Target {
+        kind: manifest.kind,
+        name: Some(manifest.name().into()),
+        namespace: Some(manifest.namespace().into()),
+    };
+    Ok(manifests.into_iter().map(target).collect())
+}
+
+/// Refuses objects that are named beside files.
+pub fn only_files(arguments: &[String]) -> Result<(), Failure> {
+    match arguments.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::message(
+            "when paths, URLs, or stdin is provided as resource input, you may not specify resource arguments as well",
+        )),
+    }
 }
 
 /// The objects of one file. `namespace` is for those that name none; one that names another is refused when the
@@ -119,15 +159,21 @@ pub fn parse(
     validate: Validate,
     namespace: &str,
     namespace_given: bool,
-) -> Result<Vec<Manifest>, Failure> {
-    let documents = yaml::documents(text).map_err(|error| {
-        Failure::message(format!(
-            "error parsing {source}: error converting YAML to JSON: {error:#}"
-        ))
-    })?;
+) -> Vec<Result<Manifest, Failure>> {
+    let documents = match yaml::documents(text) {
+        Ok(documents) => documents,
+        Err(error) => {
+            let failure = format!("error parsing {source}: error converting YAML to JSON: {error:#}");
+            return vec![Err(Failure::message(failure))];
+        }
+    };
     if let Some(duplicate) = documents.duplicates {
         match validate {
-            Validate::Strict => return Err(Failure::message(format!("error parsing {source}: {duplicate}"))),
+            Validate::Strict => {
+                return vec![Err(Failure::message(format!(
+                    "error parsing {source}: {duplicate}"
+                )))];
+            }
             Validate::Warn => warn(&[format!("{source}: {duplicate}")]),
             Validate::Ignore => {}
         }
@@ -175,20 +221,29 @@ fn identify(
     let Some(kind) = KindInfo::of_object(&api_version, &kind_name).filter(|kind| kind.stored) else {
         return Err(no_such_kind(source, &value, &api_version, &kind_name));
     };
-    if !value["metadata"].is_object() {
+    if value["metadata"].is_null() {
         value["metadata"] = Value::Object(serde_json::Map::new());
     }
-    let metadata = &mut value["metadata"];
+    let Some(metadata) = value["metadata"].as_object_mut() else {
+        return Err(Failure::message(format!(
+            "unable to decode \"{source}\": metadata must be an object, not {}",
+            value["metadata"]
+        )));
+    };
     if kind.namespaced {
-        match metadata["namespace"].as_str().filter(|named| !named.is_empty()) {
-            Some(named) if namespace_given && named != namespace => {
+        match metadata.get("namespace") {
+            Some(Value::String(named)) if !named.is_empty() && namespace_given && named != namespace => {
                 return Err(Failure::message(format!(
                     "the namespace from the provided object \"{named}\" does not match the namespace \
                      \"{namespace}\". You must pass '--namespace={named}' to perform this operation."
                 )));
             }
+            None | Some(Value::Null) => drop(metadata.insert("namespace".into(), namespace.into())),
+            Some(Value::String(named)) if named.is_empty() => {
+                metadata.insert("namespace".into(), namespace.into());
+            }
+            // One of another type is told when the object is read whole.
             Some(_) => {}
-            None => metadata["namespace"] = namespace.into(),
         }
     }
     Ok(Manifest {
@@ -278,6 +333,8 @@ mod tests {
 
     fn parsed(text: &str) -> Result<Vec<Manifest>, Failure> {
         parse("x.yaml", text, Validate::Warn, "default", false)
+            .into_iter()
+            .collect()
     }
 
     #[test]
@@ -318,19 +375,31 @@ mod tests {
             "no matches for kind \"Binding\" in version \"v1\"",
         );
         check(
+            "apiVersion: v1\nkind: Pod\nmetadata: [a]\n",
+            "metadata must be an object, not [\"a\"]",
+        );
+        check(
             "a: b\n c: d\n",
             "error parsing x.yaml: error converting YAML to JSON",
         );
     }
 
     #[test]
+    fn a_document_that_is_wrong_keeps_the_others_from_nothing() {
+        let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Pdo\n---\n\
+                    apiVersion: v1\nkind: Pod\nmetadata: {name: b}\n";
+        let parsed = parse("x", text, Validate::Warn, "default", false);
+        let names: Vec<&str> = parsed.iter().flatten().map(Manifest::name).collect();
+        assert_eq!((names, parsed.len()), (vec!["a", "b"], 3));
+    }
+
+    #[test]
     fn a_namespace_that_contradicts_the_flag_is_refused() {
         let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: one}\n";
-        let error = parse("x", text, Validate::Warn, "two", true)
-            .unwrap_err()
-            .to_string();
+        let parsed = |given| parse("x", text, Validate::Warn, "two", given).remove(0);
+        let error = parsed(true).unwrap_err().to_string();
         assert!(error.contains("does not match the namespace \"two\""), "{error}");
-        assert!(parse("x", text, Validate::Warn, "two", false).is_ok());
+        assert!(parsed(false).is_ok());
     }
 
     #[test]
@@ -351,15 +420,19 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_refused_with_the_field() {
-        let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: many}\n";
-        let manifest = &parsed(text).unwrap()[0];
-        let error = manifest
-            .encode(&manifest.value, Validate::Ignore)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("error validating \"x.yaml\"") && error.contains("spec.replicas"),
-            "{error}"
-        );
+        let check = |rest: &str, field: &str| {
+            let text = format!("apiVersion: apps/v1\nkind: Deployment\n{rest}\n");
+            let manifest = &parsed(&text).unwrap()[0];
+            let error = manifest.encode(&manifest.value, Validate::Ignore).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains("error validating \"x.yaml\"") && error.contains(field),
+                "{error}"
+            );
+        };
+        check("metadata: {name: a}\nspec: {replicas: many}", "spec.replicas");
+        check("metadata: {name: 1}", "metadata.name");
+        check("metadata: {name: a, namespace: 1}", "metadata.namespace");
+        check("metadata: {name: a, annotations: x}", "metadata.annotations");
     }
 }

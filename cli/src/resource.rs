@@ -10,11 +10,32 @@ use gantry_proto::kinds::KINDS;
 pub struct Target {
     pub kind: &'static KindInfo,
     pub name: Option<String>,
+    /// Where a file names it; otherwise the one that is worked in.
+    pub namespace: Option<String>,
+}
+
+impl Target {
+    fn all(kind: &'static KindInfo) -> Target {
+        Target {
+            kind,
+            name: None,
+            namespace: None,
+        }
+    }
+
+    fn named(kind: &'static KindInfo, name: &str) -> Target {
+        Target {
+            name: Some(name.into()),
+            ..Target::all(kind)
+        }
+    }
 }
 
 impl PartialEq for Target {
     fn eq(&self, other: &Target) -> bool {
-        self.kind.message == other.kind.message && self.name == other.name
+        self.kind.message == other.kind.message
+            && self.name == other.name
+            && self.namespace == other.namespace
     }
 }
 
@@ -75,11 +96,8 @@ pub fn targets(arguments: &[String]) -> Result<Vec<Target>, Failure> {
         };
         for kind in kinds {
             match names {
-                [] => targets.push(Target { kind, name: None }),
-                names => targets.extend(names.iter().map(|name| Target {
-                    kind,
-                    name: Some(name.clone()),
-                })),
+                [] => targets.push(Target::all(kind)),
+                names => targets.extend(names.iter().map(|name| Target::named(kind, name))),
             }
         }
     }
@@ -90,14 +108,8 @@ pub fn targets(arguments: &[String]) -> Result<Vec<Target>, Failure> {
 pub fn object(arguments: &[String], default: Option<&str>) -> Result<(&'static KindInfo, String), Failure> {
     let target = match (arguments, default) {
         ([one_word], _) if one_word.contains('/') => one(one_word)?,
-        ([name], Some(default)) => Target {
-            kind: kind(default)?,
-            name: Some(name.clone()),
-        },
-        ([word, name], _) if !word.contains('/') => Target {
-            kind: kind(word)?,
-            name: Some(name.clone()),
-        },
+        ([name], Some(default)) => Target::named(kind(default)?, name),
+        ([word, name], _) if !word.contains('/') => Target::named(kind(word)?, name),
         _ => return Err(Failure::message("expected one object, as TYPE/NAME or TYPE NAME")),
     };
     Ok((target.kind, target.name.unwrap_or_default()))
@@ -105,10 +117,7 @@ pub fn object(arguments: &[String], default: Option<&str>) -> Result<(&'static K
 
 fn one(argument: &str) -> Result<Target, Failure> {
     match argument.split('/').collect::<Vec<_>>()[..] {
-        [word, name] if !word.is_empty() && !name.is_empty() => Ok(Target {
-            kind: kind(word)?,
-            name: Some(name.into()),
-        }),
+        [word, name] if !word.is_empty() && !name.is_empty() => Ok(Target::named(kind(word)?, name)),
         [_, _] => Err(Failure::message(format!(
             "arguments in resource/name form must have a single resource and name, not \"{argument}\""
         ))),

@@ -157,8 +157,18 @@ pub fn revision_of(annotations: &BTreeMap<String, String>) -> Option<i64> {
     annotations.get(REVISION)?.parse().ok()
 }
 
+/// The template of a revision as the history shows it: with its hash, and with what caused it.
+pub fn recorded_template(replica_set: &ReplicaSet) -> PodTemplateSpec {
+    let mut template = replica_set.spec().template().clone();
+    if let Some(cause) = replica_set.metadata().annotations.get(CHANGE_CAUSE) {
+        let metadata = template.metadata.get_or_insert_default();
+        metadata.annotations.insert(CHANGE_CAUSE.into(), cause.clone());
+    }
+    template
+}
+
 /// Without the label by which the controller tells a template's pods from others.
-pub fn bare_template(template: &PodTemplateSpec) -> PodTemplateSpec {
+fn bare_template(template: &PodTemplateSpec) -> PodTemplateSpec {
     let mut template = template.clone();
     if let Some(metadata) = &mut template.metadata {
         metadata.labels.remove(TEMPLATE_HASH);

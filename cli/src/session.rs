@@ -61,7 +61,7 @@ impl Session {
     pub fn connect(&self) -> Result<Connected> {
         let file = self.config_file()?;
         let config = Config::load(&file.path).map_err(|error| Failure::message(error.to_string()))?;
-        let cluster = Cluster::new(&config.with_trace(trace::current_traceparent))?;
+        let cluster = Cluster::new(config.with_trace(trace::current_traceparent))?;
         let flag = self
             .options
             .namespace

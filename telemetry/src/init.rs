@@ -121,7 +121,9 @@ where
         .with_span_processor(IntoRing { service });
     let mut exporter = None;
     if let Some(endpoint) = endpoint {
-        let (started, processor) = Exporter::start(endpoint, args.otlp_certificate.as_deref())?;
+        let certificate = args.otlp_certificate.as_deref();
+        let certificate = certificate.filter(|path| !path.as_os_str().is_empty());
+        let (started, processor) = Exporter::start(endpoint, certificate)?;
         provider = provider.with_span_processor(processor);
         exporter = Some(started);
     }

@@ -57,11 +57,12 @@ impl DryRun {
 
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     if arguments.files.filenames.is_empty() {
-        return Err(Failure::message("must specify one of -f and -k").into());
+        return Err(Failure::message("must specify -f").into());
     }
     let connected = session.connect()?;
-    let manifests = manifest::read(&arguments.files, arguments.validate, &connected)?;
-    let mut failed = false;
+    let (manifests, failures) = manifest::read(&arguments.files, arguments.validate, &connected, "apply")?;
+    failures.iter().for_each(|failure| eprintln!("{failure}"));
+    let mut failed = !failures.is_empty();
     let mut applied = Vec::new();
     for manifest in &manifests {
         let name = shown(manifest.kind, manifest.name());
@@ -94,6 +95,8 @@ async fn apply(
     connected: &Connected,
 ) -> Result<(Object, &'static str), Failure> {
     let source = &manifest.source;
+    // Complaints are about the file, so they are made once, however often the patch is retried.
+    manifest.encode(&manifest.value, arguments.validate)?;
     if manifest.name().is_empty() {
         let generated = manifest.value["metadata"]["generateName"]
             .as_str()
@@ -105,8 +108,6 @@ async fn apply(
             prefix => format!("from {prefix}: cannot use generate name with apply"),
         }));
     }
-    // Complaints are about the file, so they are made once, however often the patch is retried.
-    manifest.encode(&manifest.value, arguments.validate)?;
     let cluster = &connected.cluster;
     let key = Key::new(manifest.namespace(), manifest.name());
     let mut warned = false;

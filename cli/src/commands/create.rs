@@ -34,11 +34,12 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     if arguments.files.filenames.is_empty() {
-        return Err(Failure::message("must specify one of -f and -k").into());
+        return Err(Failure::message("must specify -f").into());
     }
     let connected = session.connect()?;
-    let manifests = manifest::read(&arguments.files, arguments.validate, &connected)?;
-    let mut failed = false;
+    let (manifests, failures) = manifest::read(&arguments.files, arguments.validate, &connected, "create")?;
+    failures.iter().for_each(|failure| eprintln!("{failure}"));
+    let mut failed = !failures.is_empty();
     let mut created = Vec::new();
     for manifest in &manifests {
         let name = shown(manifest.kind, manifest.name());

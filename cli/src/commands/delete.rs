@@ -1,7 +1,7 @@
 //! `gantry delete`: deletes objects and waits until they are gone.
 
 use super::get::Selectors;
-use crate::cluster::{Event, Object, Selection, before_watching_again, qualified_singular, shown};
+use crate::cluster::{Event, Object, Patience, Selection, before_watching_again, qualified_singular, shown};
 use crate::failure::Failure;
 use crate::manifest::{self, Files, Validate};
 use crate::output::line;
@@ -85,6 +85,8 @@ impl Cascade {
 struct Doomed {
     kind: &'static KindInfo,
     key: Key,
+    /// The file that names it.
+    source: Option<String>,
 }
 
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
@@ -118,6 +120,10 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             Err(failure) if failure.is_not_found() && arguments.ignore_not_found => {}
             Err(failure) => {
                 failed = true;
+                let failure = match &one.source {
+                    Some(source) => failure.while_doing("deleting", source),
+                    None => failure,
+                };
                 eprintln!("{failure}");
             }
         }
@@ -162,14 +168,16 @@ async fn doomed(
     failed: &mut bool,
 ) -> Result<Vec<Doomed>, Failure> {
     if !arguments.files.filenames.is_empty() {
-        let manifests = manifest::read(&arguments.files, Validate::Ignore, connected)?;
-        return Ok(manifests
-            .iter()
-            .map(|m| Doomed {
-                kind: m.kind,
-                key: Key::new(m.namespace(), m.name()),
-            })
-            .collect());
+        manifest::only_files(&arguments.targets)?;
+        let (manifests, failures) = manifest::read(&arguments.files, Validate::Ignore, connected, "delete")?;
+        failures.iter().for_each(|failure| eprintln!("{failure}"));
+        *failed |= !failures.is_empty();
+        let doomed = manifests.into_iter().map(|manifest| Doomed {
+            kind: manifest.kind,
+            key: Key::new(manifest.namespace(), manifest.name()),
+            source: Some(manifest.source),
+        });
+        return Ok(doomed.collect());
     }
     let mut doomed = Vec::new();
     for target in resource::targets(&arguments.targets)? {
@@ -178,6 +186,7 @@ async fn doomed(
             doomed.push(Doomed {
                 kind: target.kind,
                 key,
+                source: None,
             });
             continue;
         }
@@ -200,6 +209,7 @@ async fn doomed(
             Ok((objects, _)) => doomed.extend(objects.iter().map(|object| Doomed {
                 kind: object.kind,
                 key: object.key(),
+                source: None,
             })),
             Err(failure @ Failure::Status(_)) => {
                 *failed = true;
@@ -253,13 +263,19 @@ fn said(one: &Doomed, grace: Option<i64>, output: Option<NameOnly>) {
 }
 
 async fn wait_until_gone(one: &Doomed, uid: &str, connected: &Connected) -> Result<(), Failure> {
+    let mut patience = Patience::default();
+    patience.answered();
     loop {
         let object: Object = match connected.cluster.get(one.kind, &one.key).await {
             Ok(object) if object.metadata.uid == uid => object,
             Ok(_) => return Ok(()),
             Err(failure) if failure.is_not_found() => return Ok(()),
-            Err(failure) => return Err(failure),
+            Err(failure) => {
+                patience.outlast(failure).await?;
+                continue;
+            }
         };
+        patience.answered();
         let selection = Selection {
             namespace: one.key.namespace.clone(),
             fields: format!("metadata.name={}", one.key.name),

@@ -6,15 +6,15 @@ use crate::describe;
 use crate::failure::Failure;
 use crate::output::write;
 use crate::resource;
-use crate::session::Session;
+use crate::session::{Connected, Session};
 use anyhow::Result;
-use gantry_proto::Key;
+use gantry_proto::{Key, KindInfo};
 use std::time::SystemTime;
 
 /// Show everything about objects, with their events
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// TYPE [NAME...], or TYPE/NAME...
+    /// TYPE [NAME or beginning of names...], or TYPE/NAME...
     #[arg(required = true)]
     targets: Vec<String>,
     #[command(flatten)]
@@ -34,11 +34,7 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             false => connected.namespace_of(target.kind),
         };
         let result = match target.name {
-            Some(name) => connected
-                .cluster
-                .get(target.kind, &Key::new(namespace, name))
-                .await
-                .map(|one| vec![one]),
+            Some(name) => named(target.kind, &Key::new(namespace, name), &connected).await,
             None => {
                 let labels = arguments.selectors.labels.clone().unwrap_or_default();
                 let fields = arguments.selectors.fields.clone().unwrap_or_default();
@@ -72,4 +68,23 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
         write(format_args!("{}{text}", if index > 0 { "\n\n" } else { "" }));
     }
     if failed { Err(Failure::Said.into()) } else { Ok(()) }
+}
+
+/// The object of this name; where there is none, those whose names begin with it, as for kubectl.
+async fn named(kind: &'static KindInfo, key: &Key, connected: &Connected) -> Result<Vec<Object>, Failure> {
+    let missing = match connected.cluster.get(kind, key).await {
+        Ok(object) => return Ok(vec![object]),
+        Err(failure) if failure.is_not_found() => failure,
+        Err(failure) => return Err(failure),
+    };
+    let selection = Selection {
+        namespace: key.namespace.clone(),
+        ..Selection::default()
+    };
+    let (mut objects, _) = connected.cluster.list(kind, &selection).await?;
+    objects.retain(|object| object.metadata.name.starts_with(&key.name));
+    match objects.is_empty() {
+        true => Err(missing),
+        false => Ok(objects),
+    }
 }

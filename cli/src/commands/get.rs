@@ -1,8 +1,9 @@
 //! `gantry get`: objects in rows, as YAML or JSON, once or as they change.
 
 use crate::aligned::Aligned;
-use crate::cluster::{Object, Selection, before_watching_again};
+use crate::cluster::{Object, Patience, Selection, before_watching_again};
 use crate::failure::Failure;
+use crate::manifest::{self, Files};
 use crate::output::write;
 use crate::present::{self, Format};
 use crate::resource::{self, Target};
@@ -17,8 +18,10 @@ use std::time::SystemTime;
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// TYPE[,TYPE...] [NAME...], or TYPE/NAME...; `all` for the usual types
-    #[arg(required = true)]
+    #[arg(required_unless_present = "filenames")]
     targets: Vec<String>,
+    #[command(flatten)]
+    files: Files,
     /// How to print them
     #[arg(short, long, value_enum)]
     output: Option<Output>,
@@ -77,7 +80,10 @@ impl Output {
 
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     let connected = session.connect()?;
-    let targets = resource::targets(&arguments.targets)?;
+    let targets = match arguments.files.filenames.is_empty() {
+        true => resource::targets(&arguments.targets)?,
+        false => manifest::targets(&arguments.files, &arguments.targets, &connected)?,
+    };
     let named = targets.iter().any(|target| target.name.is_some());
     if named && arguments.all_namespaces {
         return Err(Failure::message("a resource cannot be retrieved by name across all namespaces").into());
@@ -136,7 +142,7 @@ async fn fetch(targets: &[Target], arguments: &Arguments, connected: &Connected)
     for target in targets {
         let result = match &target.name {
             Some(name) => {
-                let key = Key::new(connected.namespace_of(target.kind), name);
+                let key = Key::new(namespace_of(target, connected), name);
                 connected
                     .cluster
                     .get(target.kind, &key)
@@ -173,10 +179,15 @@ async fn fetch(targets: &[Target], arguments: &Arguments, connected: &Connected)
     Ok(fetched)
 }
 
+fn namespace_of(target: &Target, connected: &Connected) -> String {
+    let given = target.namespace.clone();
+    given.unwrap_or_else(|| connected.namespace_of(target.kind))
+}
+
 fn selection(target: &Target, arguments: &Arguments, connected: &Connected) -> Selection {
     let namespace = match arguments.all_namespaces {
         true => String::new(),
-        false => connected.namespace_of(target.kind),
+        false => namespace_of(target, connected),
     };
     let fields = match (&target.name, &arguments.selectors.fields) {
         (Some(name), _) => format!("metadata.name={name}"),
@@ -248,25 +259,54 @@ async fn watch(target: &Target, arguments: &Arguments, connected: &Connected) ->
     if !arguments.watch_only {
         printer.print(&objects)?;
     }
+    let mut patience = Patience::default();
+    patience.answered();
     loop {
-        let mut events = connected.cluster.watch(kind, &selection, &revision).await?;
-        loop {
-            match events.next().await {
-                Ok(Some((_, object))) => {
-                    revision.clone_from(&object.metadata.resource_version);
-                    printer.print(&[object])?;
-                }
-                // The server ends watches now and then; go on where it ended.
-                Ok(None) => break,
-                Err(failure) if failure.reason() == Reason::Expired => {
-                    revision = connected.cluster.list(kind, &selection).await?.1;
-                    break;
-                }
-                Err(failure) => return Err(failure.into()),
-            }
+        let followed = follow(
+            kind,
+            &selection,
+            &mut revision,
+            &mut printer,
+            &mut patience,
+            connected,
+        )
+        .await;
+        if let Err(failure) = followed {
+            patience.outlast(failure).await?;
         }
         before_watching_again().await;
     }
+}
+
+/// Prints what happens after `revision` until the watch ends: the server ends watches now and then.
+async fn follow(
+    kind: &'static KindInfo,
+    selection: &Selection,
+    revision: &mut String,
+    printer: &mut Printer,
+    patience: &mut Patience,
+    connected: &Connected,
+) -> Result<(), Failure> {
+    let watched = async {
+        let mut events = connected.cluster.watch(kind, selection, revision).await?;
+        while let Some((_, object)) = events.next().await? {
+            patience.answered();
+            revision.clone_from(&object.metadata.resource_version);
+            printer.print(&[object])?;
+        }
+        Ok::<(), Failure>(())
+    };
+    match watched.await {
+        Err(failure) if failure.reason() == Reason::Expired => {}
+        ended => return ended,
+    }
+    // What the server no longer remembers is told by what is different now.
+    let (mut objects, now) = connected.cluster.list(kind, selection).await?;
+    patience.answered();
+    let seen: i64 = revision.parse().unwrap_or_default();
+    objects.retain(|object| gantry_client::revision(&object.metadata) > seen);
+    *revision = now;
+    printer.print(&objects)
 }
 
 struct Printer {

@@ -57,7 +57,7 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     let client = connected.cluster.answering_client().await?;
     let mut failed = false;
     for node in &nodes {
-        match import(&client, node, &file).await {
+        match import(client, node, &file).await {
             Ok(images) if images.is_empty() => {
                 line(format_args!("node/{node}: the archive has no image with a name"))
             }
@@ -71,7 +71,7 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
                 failed = true;
                 eprintln!(
                     "node/{node}: {}",
-                    Failure::of_call(*error, connected.cluster.server())
+                    Failure::of_call(*error, &connected.cluster.server())
                 );
             }
         }

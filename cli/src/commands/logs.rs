@@ -12,7 +12,7 @@ use futures::stream::SelectAll;
 use gantry_proto::api::v1::LogsRequest;
 use gantry_proto::apps::v1::{Deployment, ReplicaSet};
 use gantry_proto::core::v1::{Pod, Service};
-use gantry_proto::meta::v1::LabelSelector;
+use gantry_proto::meta::v1::{LabelSelector, Time};
 use gantry_proto::selector::Selector;
 use gantry_proto::{Key, Kind as _};
 
@@ -37,11 +37,17 @@ pub struct Arguments {
     #[arg(short, long)]
     previous: bool,
     /// Only the last lines; -1 for all
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = clap::value_parser!(i64).range(-1..))]
     tail: Option<i64>,
     /// Only what is younger, such as 5s, 2m or 3h
     #[arg(long)]
     since: Option<Span>,
+    /// Only what is younger than this time (RFC 3339)
+    #[arg(long, conflicts_with = "since", value_parser = parse_time)]
+    since_time: Option<Time>,
+    /// At most this many bytes
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(i64).range(1..))]
+    limit_bytes: Option<i64>,
     /// With the time of each line
     #[arg(long)]
     timestamps: bool,
@@ -59,7 +65,31 @@ pub struct Arguments {
     max_log_requests: usize,
 }
 
+fn parse_time(text: &str) -> Result<Time, String> {
+    let time: jiff::Timestamp = text.parse().map_err(|error| format!("{error}"))?;
+    Ok(Time {
+        seconds: time.as_second(),
+        nanos: time.subsec_nanosecond(),
+    })
+}
+
+/// What contradicts itself, in kubectl's words.
+fn check(arguments: &Arguments) -> Result<(), Failure> {
+    let named = arguments.container.as_ref().or(arguments.container_name.as_ref());
+    let text = match named {
+        Some(name) if arguments.all_containers => {
+            format!("--all-containers=true should not be specified with container name {name}")
+        }
+        Some(_) if arguments.container.is_some() && arguments.container_name.is_some() => {
+            "only one of -c or an inline [CONTAINER] arg is allowed".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::message(text))
+}
+
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
+    check(&arguments)?;
     let connected = session.connect()?;
     let pods = pods(&arguments, &connected).await?;
     let mut requests = Vec::new();
@@ -88,7 +118,7 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
         while let Some(reply) = stream
             .message()
             .await
-            .map_err(|e| Failure::of_call(e, connected.cluster.server()))?
+            .map_err(|e| Failure::of_call(e, &connected.cluster.server()))?
         {
             output::bytes(&lines.take(&reply.data));
         }
@@ -109,7 +139,7 @@ async fn follow(requests: Vec<LogsRequest>, arguments: &Arguments, cluster: &Clu
         streams.push(cluster.logs(request).await?.map(move |reply| (index, reply)));
     }
     while let Some((index, reply)) = streams.next().await {
-        let reply = reply.map_err(|error| Failure::of_call(error, cluster.server()))?;
+        let reply = reply.map_err(|error| Failure::of_call(error, &cluster.server()))?;
         output::bytes(&lines[index].take(&reply.data));
     }
     lines.iter_mut().for_each(|lines| output::bytes(&lines.rest()));
@@ -141,7 +171,14 @@ async fn pods(arguments: &Arguments, connected: &Connected) -> Result<Vec<Pod>, 
             let (kind, name) = resource::object(std::slice::from_ref(target), Some("pods"))?;
             let key = Key::new(namespace.clone(), name);
             if kind.message == Pod::INFO.message {
-                return Ok(vec![cluster.get_as::<Pod>(&key).await?]);
+                return match cluster.get_as::<Pod>(&key).await {
+                    // kubectl says here, and nowhere else, where it has looked.
+                    Err(failure) if failure.is_not_found() => Err(Failure::message(format!(
+                        "error from server (NotFound): pods \"{}\" not found in namespace \"{}\"",
+                        key.name, key.namespace
+                    ))),
+                    pod => Ok(vec![pod?]),
+                };
             }
             let labels = selector_of(kind.kind, &key, cluster).await?;
             let mut pods = cluster
@@ -259,6 +296,8 @@ fn request(pod: &Pod, container: String, arguments: &Arguments) -> LogsRequest {
         tail_lines: arguments.tail.or(default_tail).filter(|lines| *lines >= 0),
         // A part of a second counts as a whole one, as for kubectl.
         since_seconds: arguments.since.map(|since| since.0.as_secs_f64().ceil() as i64),
+        since_time: arguments.since_time,
+        limit_bytes: arguments.limit_bytes,
         timestamps: arguments.timestamps,
         ..LogsRequest::default()
     }

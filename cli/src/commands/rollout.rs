@@ -1,7 +1,7 @@
 //! `gantry rollout`: how far a Deployment's rollout is, its revisions, back to one, again, hold, go on.
 
 use crate::aligned::tabbed;
-use crate::cluster::{Event, Selection, before_watching_again, shown};
+use crate::cluster::{Event, Object, Patience, Selection, before_watching_again, shown};
 use crate::describe;
 use crate::failure::Failure;
 use crate::output::{line, write};
@@ -13,7 +13,7 @@ use crate::trace;
 use anyhow::Result;
 use gantry_proto::api::v1::PatchType;
 use gantry_proto::apps::v1::{Deployment, ReplicaSet};
-use gantry_proto::{Key, Kind as _};
+use gantry_proto::{Key, Kind as _, KindInfo};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ enum Action {
 
 #[derive(clap::Args, Clone, Debug)]
 struct Target {
-    /// deployment/NAME, or deployment NAME
+    /// deployment/NAME..., or deployment NAME...
     #[arg(required = true)]
     object: Vec<String>,
 }
@@ -105,39 +105,78 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             history(&key(&target, connected)?, revision, connected).await?
         }
         Action::Undo { target, to_revision } => {
-            let key = key(&target, connected)?;
-            trace::root("gantry rollout undo", verbose, undo(&key, to_revision, connected)).await?;
+            let undone = each(&target, connected, async |key| {
+                undo(key, to_revision, connected).await
+            });
+            trace::root("gantry rollout undo", verbose, undone).await?;
         }
         Action::Restart { target } => {
-            let key = key(&target, connected)?;
-            trace::root("gantry rollout restart", verbose, restart(&key, connected)).await?;
+            let restarted = each(&target, connected, async |key| restart(key, connected).await);
+            trace::root("gantry rollout restart", verbose, restarted).await?;
         }
         Action::Pause { target } => {
-            let key = key(&target, connected)?;
-            trace::root("gantry rollout pause", verbose, set_paused(&key, true, connected)).await?;
+            let paused = each(&target, connected, async |key| {
+                set_paused(key, true, connected).await
+            });
+            trace::root("gantry rollout pause", verbose, paused).await?;
         }
         Action::Resume { target } => {
-            let key = key(&target, connected)?;
-            trace::root(
-                "gantry rollout resume",
-                verbose,
-                set_paused(&key, false, connected),
-            )
-            .await?;
+            let resumed = each(&target, connected, async |key| {
+                set_paused(key, false, connected).await
+            });
+            trace::root("gantry rollout resume", verbose, resumed).await?;
         }
     }
     Ok(())
 }
 
+/// The one Deployment that is meant.
 fn key(target: &Target, connected: &Connected) -> Result<Key, Failure> {
     let (kind, name) = resource::object(&target.object, None)?;
-    if kind.message != Deployment::INFO.message {
-        return Err(Failure::message(format!(
+    check_kind(kind)?;
+    Ok(Key::new(connected.namespace.clone(), name))
+}
+
+fn check_kind(kind: &KindInfo) -> Result<(), Failure> {
+    match kind.message == Deployment::INFO.message {
+        true => Ok(()),
+        false => Err(Failure::message(format!(
             "no rollouter has been implemented for \"{}\"",
             kind.kind
-        )));
+        ))),
     }
-    Ok(Key::new(connected.namespace.clone(), name))
+}
+
+/// Does something to each Deployment that is named, or to all of the namespace where only the type is. One that
+/// fails does not keep the others from it.
+async fn each(
+    target: &Target,
+    connected: &Connected,
+    act: impl AsyncFn(&Key) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut keys = Vec::new();
+    for target in resource::targets(&target.object)? {
+        check_kind(target.kind)?;
+        match target.name {
+            Some(name) => keys.push(Key::new(connected.namespace.clone(), name)),
+            None => {
+                let selection = Selection {
+                    namespace: connected.namespace.clone(),
+                    ..Selection::default()
+                };
+                let (all, _) = connected.cluster.list(Deployment::INFO, &selection).await?;
+                keys.extend(all.iter().map(Object::key));
+            }
+        }
+    }
+    let mut failed = false;
+    for key in &keys {
+        if let Err(failure) = act(key).await {
+            failed = true;
+            eprintln!("{failure}");
+        }
+    }
+    if failed { Err(Failure::Said) } else { Ok(()) }
 }
 
 fn said(key: &Key, what: &str) {
@@ -166,8 +205,16 @@ async fn status(key: &Key, watch: bool, revision: i64, connected: &Connected) ->
         }
         Progress::Failed(text) => Err(Failure::message(text)),
     };
+    let mut patience = Patience::default();
     loop {
-        let object = connected.cluster.get(Deployment::INFO, key).await?;
+        let object = match connected.cluster.get(Deployment::INFO, key).await {
+            Ok(object) => object,
+            Err(failure) => {
+                patience.outlast(failure).await?;
+                continue;
+            }
+        };
+        patience.answered();
         let uid = object.metadata.uid.clone();
         if finished(&object.decode()?)? {
             return Ok(());
@@ -216,7 +263,7 @@ async fn history(key: &Key, revision: i64, connected: &Connected) -> Result<(), 
         };
         write(format_args!(
             "{name} with revision #{revision}\n{}",
-            describe::template(&rollout::bare_template(found.spec().template()))
+            describe::template(&rollout::recorded_template(found))
         ));
         return Ok(());
     }

@@ -4,19 +4,19 @@ use crate::cluster::shown;
 use crate::failure::Failure;
 use crate::output::line;
 use crate::resource;
-use crate::session::Session;
+use crate::session::{Connected, Session};
 use anyhow::Result;
-use gantry_proto::Key;
 use gantry_proto::api::v1::PatchType;
 use gantry_proto::kinds::Subresource;
+use gantry_proto::{Key, KindInfo};
 use serde_json::json;
 
 /// Change the number of replicas
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// TYPE/NAME, or TYPE NAME
+    /// TYPE/NAME..., or TYPE NAME...
     #[arg(required = true)]
-    object: Vec<String>,
+    objects: Vec<String>,
     /// How many there are to be
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
     replicas: i32,
@@ -30,30 +30,52 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     let connected = session.connect()?;
-    let (kind, name) = resource::object(&arguments.object, None)?;
-    if !kind.has(Subresource::Scale) {
-        return Err(Failure::message(format!("cannot scale a {}: it has no replicas", kind.kind)).into());
+    let mut failed = false;
+    for target in resource::targets(&arguments.objects)? {
+        let Some(name) = target.name else {
+            return Err(Failure::message("resource(s) were provided, but no name was specified").into());
+        };
+        let key = Key::new(connected.namespace_of(target.kind), name);
+        match scale(target.kind, &key, &arguments, &connected).await {
+            Ok(()) => line(format_args!("{} scaled", shown(target.kind, &key.name))),
+            Err(failure) => {
+                failed = true;
+                eprintln!("{failure}");
+            }
+        }
     }
-    let key = Key::new(connected.namespace_of(kind), name);
+    if failed { Err(Failure::Said.into()) } else { Ok(()) }
+}
+
+async fn scale(
+    kind: &'static KindInfo,
+    key: &Key,
+    arguments: &Arguments,
+    connected: &Connected,
+) -> Result<(), Failure> {
+    if !kind.has(Subresource::Scale) {
+        return Err(Failure::message(format!(
+            "cannot scale a {}: it has no replicas",
+            kind.kind
+        )));
+    }
     let mut patch = json!({"spec": {"replicas": arguments.replicas}});
     if let Some(version) = &arguments.resource_version {
         patch["metadata"]["resourceVersion"] = version.as_str().into();
     }
     if arguments.current_replicas >= 0 {
-        let current = connected.cluster.get(kind, &key).await?;
+        let current = connected.cluster.get(kind, key).await?;
         let replicas = current.json()?["spec"]["replicas"].as_i64().unwrap_or(1);
         if replicas != i64::from(arguments.current_replicas) {
             let expected = arguments.current_replicas;
-            return Err(
-                Failure::message(format!("Expected replicas to be {expected}, was {replicas}")).into(),
-            );
+            return Err(Failure::message(format!(
+                "Expected replicas to be {expected}, was {replicas}"
+            )));
         }
         patch["metadata"]["resourceVersion"] = current.metadata.resource_version.into();
     }
-    connected
+    let patched = connected
         .cluster
-        .patch(kind, &key, PatchType::Merge, &patch, false)
-        .await?;
-    line(format_args!("{} scaled", shown(kind, &key.name)));
-    Ok(())
+        .patch(kind, key, PatchType::Merge, &patch, false);
+    patched.await.map(drop)
 }

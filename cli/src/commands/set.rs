@@ -4,11 +4,11 @@ use crate::cluster::shown;
 use crate::failure::Failure;
 use crate::output::line;
 use crate::resource;
-use crate::session::Session;
+use crate::session::{Connected, Session};
 use crate::suggest;
 use anyhow::Result;
-use gantry_proto::Key;
 use gantry_proto::api::v1::PatchType;
+use gantry_proto::{Key, KindInfo};
 use serde_json::{Value, json};
 
 /// Change one thing about a workload
@@ -22,7 +22,7 @@ pub struct Arguments {
 enum What {
     /// Give containers another image
     Image {
-        /// TYPE/NAME CONTAINER=IMAGE...; * for all containers
+        /// TYPE/NAME... CONTAINER=IMAGE...; * for all containers
         #[arg(required = true, num_args = 2..)]
         arguments: Vec<String>,
     },
@@ -31,7 +31,7 @@ enum What {
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     let What::Image { arguments } = arguments.what;
     let connected = session.connect()?;
-    let (images, object): (Vec<String>, Vec<String>) =
+    let (images, objects): (Vec<String>, Vec<String>) =
         arguments.into_iter().partition(|argument| argument.contains('='));
     let images = images
         .iter()
@@ -41,9 +41,32 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     if images.is_empty() {
         return Err(Failure::message("at least one image update is required, as CONTAINER=IMAGE").into());
     }
-    let (kind, name) = resource::object(&object, None)?;
-    let key = Key::new(connected.namespace_of(kind), name);
-    let current = connected.cluster.get(kind, &key).await?.json()?;
+    let mut failed = false;
+    for target in resource::targets(&objects)? {
+        let Some(name) = target.name else {
+            return Err(Failure::message("resource(s) were provided, but no name was specified").into());
+        };
+        let key = Key::new(connected.namespace_of(target.kind), name);
+        match set_images(target.kind, &key, &images, &connected).await {
+            Ok(true) => line(format_args!("{} image updated", shown(target.kind, &key.name))),
+            Ok(false) => {}
+            Err(failure) => {
+                failed = true;
+                eprintln!("{failure}");
+            }
+        }
+    }
+    if failed { Err(Failure::Said.into()) } else { Ok(()) }
+}
+
+/// Returns whether anything had to be changed.
+async fn set_images(
+    kind: &'static KindInfo,
+    key: &Key,
+    images: &[(String, String)],
+    connected: &Connected,
+) -> Result<bool, Failure> {
+    let current = connected.cluster.get(kind, key).await?.json()?;
     let path: &[&str] = if kind.kind == "Pod" {
         &["spec"]
     } else {
@@ -53,22 +76,19 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
         return Err(Failure::message(format!(
             "the object is not a pod or does not have a pod template: {}",
             kind.kind
-        ))
-        .into());
+        )));
     };
-    let Some(changes) = changes(pod_spec, &images)? else {
-        return Ok(());
+    let Some(changes) = changes(pod_spec, images)? else {
+        return Ok(false);
     };
     let patch = path
         .iter()
         .rev()
         .fold(changes, |inner, field| json!({ *field: inner }));
-    connected
+    let patched = connected
         .cluster
-        .patch(kind, &key, PatchType::StrategicMerge, &patch, false)
-        .await?;
-    line(format_args!("{} image updated", shown(kind, &key.name)));
-    Ok(())
+        .patch(kind, key, PatchType::StrategicMerge, &patch, false);
+    patched.await.map(|_| true)
 }
 
 /// The part of the patch that is within the pod's spec; `None` where all images are as wanted.
