@@ -185,6 +185,7 @@ async fn prepare(config: &Config, runtime: &Runtime) -> anyhow::Result<()> {
         missing.join(", ")
     );
     if let Some(archive) = &config.pause_image {
+        #[allow(clippy::disallowed_methods, reason = "a name that no other import has")]
         let name = format!("gantry-pause-{:016x}", rand::random::<u64>());
         let names = image::import::import(runtime, archive, &name, now()).await;
         let names = names.with_context(|| format!("importing --pause-image {}", archive.display()))?;
@@ -370,7 +371,10 @@ async fn keep_network(
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = changed.notified() => {}
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(pause) => {
+                // Whoever reloads a firewall flushes our rules with theirs.
+                masqueraded = None;
+            }
         }
     }
 }

@@ -44,8 +44,10 @@ const CHECK_EVERY: Duration = Duration::from_secs(60);
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// When the runtime does not answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// A status that could not be written is written again after this.
+/// A status that could not be written is written again after this, doubled with each failure up to the last: a
+/// node full of pods must not press an apiserver that is coming back.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
+const WRITE_AGAIN_LAST: Duration = Duration::from_secs(8);
 /// containerd tells of an exit before CRI knows it: the first look again, doubled up to the last.
 const EXIT_FIRST: Duration = Duration::from_millis(5);
 const EXIT_LAST: Duration = Duration::from_millis(500);
@@ -73,6 +75,9 @@ pub struct Worker {
     results: mpsc::Receiver<ProbeResult>,
     known: KnownStatus,
     write_again_at: Option<SystemTime>,
+    write_failures: u32,
+    /// The runtime did not answer last time.
+    is_blind: bool,
     refresh_at: SystemTime,
     exit_pause: Duration,
     /// When a pod that has not run yet was seen first.
@@ -104,6 +109,8 @@ impl Worker {
             running: shared.metrics.running_pod(),
             doubts: BTreeMap::new(),
             write_again_at: None,
+            write_failures: 0,
+            is_blind: false,
             results,
             signals,
             shared,
@@ -156,6 +163,7 @@ impl Worker {
     async fn look(&mut self) -> Option<SystemTime> {
         let now = now();
         self.read_pod(now);
+        self.memory.follow(self.pod.spec());
         let mut ended = self.signals.take_ended();
         self.doubts.retain(|_, until| *until > now);
         let doubtful = self.signals.take_doubtful();
@@ -165,11 +173,15 @@ impl Worker {
         let observed = match self.observer.observe(&self.shared.runtime, &self.uid).await {
             Ok(observed) => observed,
             Err(error) => {
-                tracing::warn!(pod = %self.key, %error, "looking at the pod failed");
+                if !self.is_blind {
+                    tracing::warn!(pod = %self.key, %error, "the runtime cannot be asked about the pod");
+                }
+                self.is_blind = true;
                 self.signals.put_back(ended);
                 return Some(now + LOOK_AGAIN);
             }
         };
+        self.is_blind = false;
         ended.extend(self.shared.index(&self.uid, &observed));
         if self.pod.metadata().deletion_timestamp.is_some() {
             self.memory.deleting_since.get_or_insert(now);

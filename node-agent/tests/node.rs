@@ -36,6 +36,7 @@ fn the_runtime_shell_imports_runs_execs_and_recovers() {
     in_private_namespaces(|| async {
         let machine = Machine::start("shell");
         let runtime = Runtime::connect(&machine.socket()).unwrap();
+        #[allow(clippy::disallowed_methods, reason = "a test runs now")]
         let import = |path| image::import::import(&runtime, path, "test-import", SystemTime::now());
         let pause = machine.root.join("pause.tar");
         assert_eq!(import(&pause).await.unwrap(), [PAUSE]);

@@ -10,6 +10,8 @@ pub struct Garbage {
     pub container_ids: Vec<String>,
     /// Log files of those containers.
     pub log_paths: Vec<String>,
+    /// Names and attempts of those containers, by which their other files are known.
+    pub runs: Vec<(String, u32)>,
     pub sandbox_ids: Vec<String>,
 }
 
@@ -29,6 +31,7 @@ pub fn garbage(observed: &Observed) -> Garbage {
             } else {
                 garbage.container_ids.push(run.id.clone());
                 garbage.log_paths.push(run.log_path.clone());
+                garbage.runs.push((run.name.clone(), run.attempt));
             }
         }
     }

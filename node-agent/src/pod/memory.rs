@@ -2,7 +2,9 @@
 //! costs nothing but shorter waits.
 
 use crate::pod::back_off::BackOff;
+use crate::pod::identity::container_hash;
 use crate::pod::probe::Probes;
+use gantry_proto::core::v1::PodSpec;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -47,6 +49,8 @@ pub struct Ended {
 
 #[derive(Clone, Debug, Default)]
 pub struct ContainerMemory {
+    /// Of the definition that the rest is about.
+    pub hash: String,
     pub restarts: BackOff,
     pub pulls: BackOff,
     pub start_failure: Option<StartFailure>,
@@ -63,6 +67,20 @@ pub struct StartFailure {
 }
 
 impl Memory {
+    /// Forgets the failures of containers whose definition has changed: the new one has not failed yet.
+    pub fn follow(&mut self, spec: &PodSpec) {
+        for container in spec.init_containers.iter().chain(&spec.containers) {
+            let (memory, hash) = (self.container_mut(&container.name), container_hash(container));
+            if memory.hash != hash {
+                *memory = ContainerMemory {
+                    hash,
+                    probes: memory.probes.take(),
+                    ..ContainerMemory::NEW
+                };
+            }
+        }
+    }
+
     pub fn container(&self, name: &str) -> &ContainerMemory {
         static NOTHING: ContainerMemory = ContainerMemory::NEW;
         self.containers.get(name).unwrap_or(&NOTHING)
@@ -75,9 +93,41 @@ impl Memory {
 
 impl ContainerMemory {
     const NEW: ContainerMemory = ContainerMemory {
+        hash: String::new(),
         restarts: BackOff::NEW,
         pulls: BackOff::NEW,
         start_failure: None,
         probes: None,
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_proto::core::v1::Container;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn a_new_image_does_not_wait_for_the_old_ones_failures() {
+        let spec = |image: &str| PodSpec {
+            containers: vec![Container {
+                name: "c".into(),
+                image: image.into(),
+                ..Container::default()
+            }],
+            ..PodSpec::default()
+        };
+        let mut memory = Memory::default();
+        memory.follow(&spec("a:1"));
+        memory.container_mut("c").start_failure = Some(StartFailure {
+            reason: "ErrImagePull",
+            message: String::new(),
+            failed_at: UNIX_EPOCH,
+            retry_at: UNIX_EPOCH,
+        });
+        memory.follow(&spec("a:1"));
+        assert!(memory.container("c").start_failure.is_some());
+        memory.follow(&spec("a:2"));
+        assert!(memory.container("c").start_failure.is_none());
+    }
 }

@@ -40,6 +40,8 @@ pub struct Made {
     pub environment: Vec<(String, String)>,
     pub mounts: Vec<cri::Mount>,
     pub node_memory: i64,
+    /// cgroup v2: the kernel can kill all of a container's processes when its memory runs out, or none.
+    pub is_unified: bool,
 }
 
 pub fn container_config(pod: &Pod, container: &Container, made: Made) -> cri::ContainerConfig {
@@ -100,7 +102,7 @@ pub fn container_config(pod: &Pod, container: &Container, made: Made) -> cri::Co
         stdin_once: container.stdin_once,
         tty: container.tty,
         linux: Some(cri::LinuxContainerConfig {
-            resources: Some(resources(pod, container, made.node_memory)),
+            resources: Some(resources(pod, container, &made)),
             security_context: Some(security_context(pod, container)),
         }),
         ..cri::ContainerConfig::default()
@@ -119,14 +121,20 @@ pub fn termination_message_path(container: &Container) -> &str {
     }
 }
 
-fn resources(pod: &Pod, container: &Container, node_memory: i64) -> cri::LinuxContainerResources {
+fn resources(pod: &Pod, container: &Container, made: &Made) -> cri::LinuxContainerResources {
     let (requests, limits) = (requests(container.resources()), limits(container.resources()));
     cri::LinuxContainerResources {
         cpu_period: CPU_PERIOD,
         cpu_quota: cpu_quota(limits.cpu),
         cpu_shares: cpu_shares(requests.cpu),
         memory_limit_in_bytes: limits.memory.unwrap_or(0),
-        oom_score_adj: oom_score_adjustment(pod.spec(), container, node_memory),
+        oom_score_adj: oom_score_adjustment(pod.spec(), container, made.node_memory),
+        // A container that lost one process would only seem to run.
+        unified: made
+            .is_unified
+            .then(|| ("memory.oom.group".to_string(), "1".to_string()))
+            .into_iter()
+            .collect(),
         ..cri::LinuxContainerResources::default()
     }
 }

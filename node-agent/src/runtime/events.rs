@@ -25,12 +25,15 @@ pub enum RuntimeEvent {
 
 /// Calls `on_event` for each event until shutdown.
 pub async fn follow(runtime: Runtime, shutdown: CancellationToken, on_event: impl Fn(RuntimeEvent) + Send) {
+    let mut told = None;
     while !shutdown.is_cancelled() {
         tokio::select! {
             () = shutdown.cancelled() => return,
             outcome = stream(&runtime, &on_event) => {
-                if let Err(error) = outcome {
-                    tracing::warn!(error = error.message(), "containerd's event stream ended");
+                let why = outcome.err().map(|error| error.message().to_string());
+                if told != why {
+                    tracing::warn!(error = why, "containerd's event stream ended");
+                    told = why;
                 }
             }
         }

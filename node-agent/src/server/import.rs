@@ -37,6 +37,7 @@ pub async fn import(
         .acquire()
         .await
         .map_err(|_| Status::unavailable("shutting down"))?;
+    #[allow(clippy::disallowed_methods, reason = "a name that no other import has")]
     let name = format!("gantry-import-{:016x}", rand::random::<u64>());
     let folder = shared.config.root_dir.join(IMPORTS);
     let spool = Spool(folder.join(&name));

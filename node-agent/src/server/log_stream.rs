@@ -8,7 +8,7 @@ use crate::worker::Shared;
 use futures::Stream;
 use gantry_proto::Key;
 use gantry_proto::api::v1::{LogsReply, LogsRequest};
-use gantry_proto::core::v1::Pod;
+use gantry_proto::core::v1::{Container, Pod};
 use jiff::Timestamp;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
@@ -108,13 +108,17 @@ fn container_name(pod: &Pod, wanted: &str) -> Result<String, Status> {
     match (wanted, &spec.containers[..]) {
         ("", [only]) => Ok(only.name.clone()),
         ("", containers) => {
-            let names: Vec<&str> = containers
-                .iter()
-                .map(|container| container.name.as_str())
-                .collect();
-            let names = names.join(" ");
+            let list = |containers: &[Container]| {
+                let names = containers.iter().map(|container| container.name.as_str());
+                names.collect::<Vec<_>>().join(" ")
+            };
+            let or_init = match &spec.init_containers[..] {
+                [] => String::new(),
+                inits => format!(" or one of the init containers: [{}]", list(inits)),
+            };
             Err(Status::invalid_argument(format!(
-                "a container name must be specified for pod {name}, choose one of: [{names}]"
+                "a container name must be specified for pod {name}, choose one of: [{}]{or_init}",
+                list(containers)
             )))
         }
         (wanted, _) if names.contains(&wanted) => Ok(wanted.to_string()),
@@ -177,6 +181,8 @@ struct Reader {
     file: Option<(BufReader<File>, u64)>,
     /// A line whose end is not written yet.
     unfinished: Vec<u8>,
+    /// The file was read to its end after it was seen to be set aside.
+    is_drained: bool,
 }
 
 impl Reader {
@@ -188,6 +194,7 @@ impl Reader {
             ahead,
             file: None,
             unfinished: Vec::new(),
+            is_drained: false,
         };
         if let Some(tail) = tail {
             // Counted in the newest file only, as the kubelet does.
@@ -235,9 +242,46 @@ impl Reader {
             if self.ahead.is_empty() && newest.is_none_or(|newest| newest == *inode) {
                 return Ok(true);
             }
+            // The runtime wrote to it until it had opened the next.
+            if !std::mem::replace(&mut self.is_drained, true) {
+                continue;
+            }
+            self.is_drained = false;
             self.file = None;
             self.unfinished.clear();
         }
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn a_followed_log_goes_on_in_the_next_file_and_loses_nothing_of_the_last() {
+        let folder = std::env::temp_dir().join(format!("gantry-log-stream-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("0.log");
+        let line = |text: &str| format!("2026-01-01T00:00:00Z stdout F {text}\n");
+        std::fs::write(&path, line("a")).unwrap();
+        let mut reader = Reader::open(&path, None);
+        let mut formatter = Formatter::default();
+        let mut read = || {
+            let mut out = Vec::new();
+            while !reader.read(&mut formatter, Show::default(), &mut out).unwrap() {}
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(read(), "a\n");
+        let mut writer = File::options().append(true).open(&path).unwrap();
+        logs::set_aside(&path, Timestamp::UNIX_EPOCH).unwrap();
+        write!(writer, "{}", line("b")).unwrap();
+        assert_eq!(read(), "b\n");
+        write!(writer, "{}", line("c")).unwrap();
+        std::fs::write(&path, line("d")).unwrap();
+        assert_eq!(read(), "c\nd\n");
+        assert_eq!(read(), "");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

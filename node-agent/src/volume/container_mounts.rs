@@ -52,10 +52,7 @@ pub fn container_mounts(
     }
     let message_path = termination_message_path(container);
     if is_free(message_path, &all) {
-        let path = pod_dir
-            .join("containers")
-            .join(&container.name)
-            .join(attempt.to_string());
+        let path = message_file(pod_dir, &container.name, attempt);
         let folder = path.parent().unwrap_or(pod_dir);
         fs::create_dir_all(folder)
             .and_then(|()| fs::write(&path, b""))
@@ -65,6 +62,14 @@ pub fn container_mounts(
         all.push(plain(message_path, &path));
     }
     Ok(all)
+}
+
+/// Where a run of a container leaves its last words.
+pub fn message_file(pod_dir: &Path, container: &str, attempt: u32) -> PathBuf {
+    pod_dir
+        .join("containers")
+        .join(container)
+        .join(attempt.to_string())
 }
 
 fn plain(container_path: &str, host_path: &Path) -> cri::Mount {

@@ -1,6 +1,6 @@
 //! postStart and preStop.
 
-use super::probe_call::{self, Target};
+use super::probe_call::{self, MOST_BYTES, Target};
 use crate::runtime::Runtime;
 use gantry_proto::core::v1::{Container, LifecycleHandler, ProbeHandler};
 use std::time::Duration;
@@ -20,8 +20,10 @@ pub async fn run(
         tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
         return Ok(());
     }
+    if let Some(exec) = &hook.exec {
+        return run_command(runtime, container_id, &exec.command).await;
+    }
     let handler = ProbeHandler {
-        exec: hook.exec.clone(),
         http_get: hook.http_get.clone(),
         ..ProbeHandler::default()
     };
@@ -31,4 +33,23 @@ pub async fn run(
         LIMIT,
     )
     .await
+}
+
+async fn run_command(runtime: &Runtime, container_id: &str, command: &[String]) -> Result<(), String> {
+    let reply = runtime
+        .exec(container_id, command, LIMIT)
+        .await
+        .map_err(|error| error.to_string())?;
+    if reply.exit_code == 0 {
+        return Ok(());
+    }
+    let mut output = reply.stdout;
+    output.extend(reply.stderr);
+    output.truncate(MOST_BYTES);
+    Err(format!(
+        "command '{}' exited with {}: {}",
+        command.join(" "),
+        reply.exit_code,
+        String::from_utf8_lossy(&output)
+    ))
 }

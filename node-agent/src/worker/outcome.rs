@@ -2,7 +2,7 @@
 
 use super::jobs::Done;
 use super::probes::ProbeResult;
-use super::{WRITE_AGAIN, Worker};
+use super::{WRITE_AGAIN, WRITE_AGAIN_LAST, Worker};
 use crate::clock::now;
 use crate::pod::identity::find_container;
 use crate::pod::memory::{Failure, Volumes};
@@ -22,13 +22,16 @@ impl Worker {
             Done::StatusWritten(Ok((said, stored))) => {
                 let stands = self.known.written(*said, &stored);
                 self.write_again_at = (!stands).then(|| now + WRITE_AGAIN);
+                self.write_failures = 0;
             }
             Done::StatusWritten(Err(error)) => {
                 // A pod that is gone is seen to be gone by the cache.
-                if !error.is_not_found() {
+                if self.write_failures == 0 && !error.is_not_found() {
                     tracing::warn!(pod = %self.key, %error, "the status was not written");
                 }
-                self.write_again_at = Some(now + WRITE_AGAIN);
+                let pause = WRITE_AGAIN.saturating_mul(1 << self.write_failures.min(3));
+                self.write_again_at = Some(now + pause.min(WRITE_AGAIN_LAST));
+                self.write_failures = self.write_failures.saturating_add(1);
             }
             Done::Volumes(Ok(())) => self.memory.volumes = Volumes::Ready,
             Done::Volumes(Err(why)) => self.volumes_failed(why, now),

@@ -19,7 +19,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 /// What is read of a reply or a command's output: as much as the kubelet reads.
-const MOST_BYTES: usize = 10 << 10;
+pub const MOST_BYTES: usize = 10 << 10;
 
 /// What to ask, with everything looked up.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use crate::pod::plan::{Busy, Subject};
 use crate::references;
 use crate::runtime::sandbox_config::{cgroup, sandbox_config};
 use crate::volume;
+use gantry_client::EventType::Normal;
 use gantry_proto::core::v1::Pod;
 use std::sync::Arc;
 use tracing::{Instrument as _, Span, info_span};
@@ -77,6 +78,10 @@ async fn create_sandbox(
     replaces: Vec<String>,
 ) -> Result<(), String> {
     let facts = shared.node_facts(pod);
+    if !replaces.is_empty() {
+        let message = "Pod sandbox changed, it will be killed and re-created.".to_string();
+        shared.tell_pod(pod, Normal, "SandboxChanged", message);
+    }
     for id in replaces {
         shared
             .runtime
@@ -92,7 +97,8 @@ async fn create_sandbox(
         .make(&group, pod.spec())
         .map_err(|error| format!("making the cgroup {group}: {error}"))?;
     let _place = shared.starts.acquire().await;
-    let handler = pod.spec().runtime_class_name.clone().unwrap_or_default();
+    // There are no RuntimeClasses yet that could say which handler a runtimeClassName stands for.
+    let handler = String::new();
     let outcome = shared
         .runtime
         .run_sandbox(sandbox_config(pod, attempt, &facts), handler)

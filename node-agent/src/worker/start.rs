@@ -11,6 +11,7 @@ use crate::pod::memory::StartFailure;
 use crate::pod::observed::Observed;
 use crate::pod::plan::{Busy, Subject};
 use crate::references;
+use crate::runtime::cgroup::Hierarchies;
 use crate::runtime::container_config::{Made, container_config, root_is_forbidden};
 use crate::runtime::sandbox_config::sandbox_config;
 use crate::volume::container_mounts::container_mounts;
@@ -105,11 +106,9 @@ impl Start {
         let Err(why) = hooks::run(&self.shared.runtime, &self.container, id, &ip, hook).await else {
             return Ok(());
         };
-        self.tell(
-            Warning,
-            "FailedPostStartHook",
-            format!("PostStartHook failed: {why}"),
-        );
+        // What the hook said may hold secrets, and more people read Events than pods.
+        self.tell(Warning, "FailedPostStartHook", "PostStartHook failed".into());
+        self.tell(Normal, "Killing", "FailedPostStartHook".into());
         let grace = Duration::from_secs(grace_seconds(self.pod.spec()));
         if let Err(error) = self.shared.runtime.stop_container(id, grace).await {
             tracing::warn!(%error, "stopping a container whose postStart hook failed");
@@ -246,6 +245,7 @@ impl Start {
             environment,
             mounts: mounts.map_err(config_error)?,
             node_memory: self.shared.machine.memory_bytes,
+            is_unified: matches!(self.shared.cgroups, Hierarchies::V2(_)),
         };
         Ok(container_config(&self.pod, &self.container, made))
     }

@@ -7,6 +7,7 @@ use crate::clock::now;
 use crate::pod::garbage::Garbage;
 use crate::pod::identity::find_container;
 use crate::pod::plan::{Busy, StopReason, Subject};
+use crate::volume::container_mounts::message_file;
 use gantry_client::EventType::{Normal, Warning};
 use std::time::{Duration, SystemTime};
 use tracing::{Instrument as _, Span, info_span};
@@ -57,7 +58,9 @@ impl Worker {
                     Err(_) => Err("it took longer than the grace period".to_string()),
                 };
                 if let Err(why) = outcome {
-                    let message = format!("PreStopHook failed: {why}");
+                    tracing::warn!(container, why, "the preStop hook failed");
+                    // What the hook said may hold secrets, and more people read Events than the node's logs.
+                    let message = "PreStopHook failed".to_string();
                     shared.tell_container(&pod, &container, Warning, "FailedPreStopHook", message);
                 }
             }
@@ -89,6 +92,7 @@ impl Worker {
             return;
         }
         let shared = self.shared.clone();
+        let pod_dir = shared.config.pod_dir(&self.uid);
         let step = async move {
             for id in &garbage.container_ids {
                 if let Err(error) = shared.runtime.remove_container(id).await {
@@ -102,6 +106,9 @@ impl Worker {
             }
             for path in &garbage.log_paths {
                 crate::server::logs::remove(path.as_ref());
+            }
+            for (container, attempt) in &garbage.runs {
+                let _ = std::fs::remove_file(message_file(&pod_dir, container, *attempt));
             }
             Done::Collected
         };

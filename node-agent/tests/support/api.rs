@@ -137,6 +137,7 @@ impl Store {
         if info.resource == "pods" && grace != Some(0) {
             if value["metadata"]["deletionTimestamp"].is_null() {
                 let grace = grace.unwrap_or(30);
+                #[allow(clippy::disallowed_methods, reason = "a test runs now")]
                 let time = std::time::SystemTime::now() + std::time::Duration::from_secs(grace as u64);
                 value["metadata"]["deletionTimestamp"] =
                     serde_json::to_value(gantry_proto::meta::v1::Time::from_system(time)).unwrap();
