@@ -70,6 +70,14 @@ impl Registry {
     /// Keeps the Service, and this server among its endpoints, until `shutdown`.
     pub async fn keep_kubernetes_service(self: Arc<Self>, own: SocketAddrV4, shutdown: CancellationToken) {
         let mut presence = Presence::default();
+        // The Service's namespace is one of them.
+        if shutdown
+            .run_until_cancelled(self.ensure_system_namespaces())
+            .await
+            .is_none()
+        {
+            return;
+        }
         loop {
             let turn = self.kubernetes_service_turn(own, &mut presence);
             match shutdown.run_until_cancelled(turn).await {
@@ -102,14 +110,19 @@ impl Registry {
             .keep(self, *own.ip())
             .await
             .context("telling the other servers that this one is here")?;
-        self.tell_servers(own.port()).await
+        let living = self.living_servers().await?;
+        if !living.contains(&own.ip().to_string()) {
+            // Another server of this address, our predecessor perhaps, has signed off: tell again.
+            *presence = Presence::default();
+        }
+        self.tell(living, own.port()).await
     }
 
     async fn sign_off(&self, own: SocketAddrV4, presence: Presence) {
         let Some(lease) = presence.lease else { return };
         let signed_off = async {
             self.store.revoke_lease(lease).await?;
-            self.tell_servers(own.port()).await
+            self.tell(self.living_servers().await?, own.port()).await
         };
         if let Err(error) = signed_off.await {
             tracing::debug!(%error, "the store forgets this server by itself");
@@ -135,8 +148,8 @@ impl Registry {
         }
     }
 
-    /// Makes the EndpointSlice show the servers that live.
-    async fn tell_servers(&self, port: u16) -> anyhow::Result<()> {
+    /// The addresses of the servers that live.
+    async fn living_servers(&self) -> anyhow::Result<BTreeSet<String>> {
         let range = Range {
             prefix: PREFIX,
             limit: MAX_SERVERS,
@@ -148,7 +161,12 @@ impl Registry {
             .await
             .context("reading which servers live")?;
         let addresses = page.kvs.iter().filter_map(|kv| kv.key.strip_prefix(PREFIX));
-        let wanted = slice(addresses.map(str::to_owned).collect(), port);
+        Ok(addresses.map(str::to_owned).collect())
+    }
+
+    /// Makes the EndpointSlice show these servers.
+    async fn tell(&self, servers: BTreeSet<String>, port: u16) -> anyhow::Result<()> {
+        let wanted = slice(servers, port);
         let cache = self.cache::<EndpointSlice>().map_err(worded)?;
         let Some(entry) = cache.get(&key()) else {
             return self.create_own(wanted).await.map(drop).map_err(worded);
@@ -157,6 +175,7 @@ impl Registry {
         if present.endpoints == wanted.endpoints && present.ports == wanted.ports {
             return Ok(());
         }
+        #[allow(clippy::disallowed_methods, reason = "the server itself writes now")]
         let update = Update {
             key: key(),
             endpoint: Part::Main,
@@ -173,6 +192,7 @@ impl Registry {
     }
 
     async fn create_own<K: Kind>(&self, object: K) -> Result<(), Status> {
+        #[allow(clippy::disallowed_methods, reason = "the server itself writes now")]
         let creation = Creation {
             object: Box::new(object) as Box<dyn Object>,
             writer: Writer::server(),

@@ -26,7 +26,7 @@ impl Registry {
         }
     }
 
-    async fn ensure_system_namespaces(&self) {
+    pub(super) async fn ensure_system_namespaces(&self) {
         for name in NAMESPACES {
             while let Err(status) = self.ensure_namespace(name).await {
                 tracing::warn!(
@@ -47,6 +47,7 @@ impl Registry {
         }
         let mut namespace = Namespace::default();
         namespace.metadata_mut().name = name.into();
+        #[allow(clippy::disallowed_methods, reason = "the server itself writes now")]
         let creation = Creation {
             object: Box::new(namespace),
             writer: Writer::server(),

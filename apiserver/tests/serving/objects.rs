@@ -292,12 +292,7 @@ async fn a_pod_is_bound_once_and_deleted_when_its_node_lets_go() {
     );
     let node = cluster.client("system:node:n1", &["system:nodes"]).await;
     let running: Pod = node
-        .patch(
-            "default",
-            "p",
-            "status",
-            r#"{"status": {"phase": "Running"}, "metadata": {"labels": {"a": "b"}}}"#,
-        )
+        .patch("default", "p", "status", r#"{"status": {"phase": "Running"}}"#)
         .await
         .unwrap();
     assert_eq!(running.status().phase, "Running");
@@ -367,12 +362,10 @@ async fn finalizers_hold_an_object_until_the_last_is_gone() {
 async fn a_fenced_write_is_done_only_while_its_lease_is_held() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin().await;
-    let lease = |holder: &str, transitions: i32| -> Lease {
-        object(&format!(
-            r#"{{"metadata": {{"name": "l", "namespace": "default"}}, "spec": {{"holderIdentity": "{holder}",
-                "leaseDurationSeconds": 15, "leaseTransitions": {transitions}}}}}"#
-        ))
-    };
+    let lease: Lease = object(
+        r#"{"metadata": {"name": "l", "namespace": "default"}, "spec": {"holderIdentity": "a",
+            "leaseDurationSeconds": 15, "leaseTransitions": 1}}"#,
+    );
     let fenced = |name: &str| api::CreateRequest {
         object: Some(wire(&map(name, "1"))),
         fence: Some(api::Fence {
@@ -389,17 +382,22 @@ async fn a_fenced_write_is_done_only_while_its_lease_is_held() {
     };
     let refused = create("too-early").await.unwrap_err();
     assert_eq!(refused.reason_code(), Reason::Conflict, "there is no such lease");
-    admin.create(&lease("a", 1)).await.unwrap();
+    admin.create(&lease).await.unwrap();
     create("in-time").await.unwrap();
-    let mut renewed = lease("a", 1);
+    let write = async |spec: String| {
+        let patch = format!(r#"{{"spec": {{{spec}}}}}"#);
+        admin.patch::<Lease>("default", "l", "", &patch).await.unwrap();
+    };
     for seconds in 16..36 {
         // A renewal changes the lease and not who holds it; the server's cache may have it or not.
-        renewed.spec_mut().lease_duration_seconds = Some(seconds);
-        admin.update("", &renewed).await.unwrap();
+        write(format!(r#""leaseDurationSeconds": {seconds}"#)).await;
         create(&format!("renewed-{seconds}")).await.unwrap();
     }
-    for (number, other) in [lease("b", 2), lease("a", 3)].iter().enumerate() {
-        admin.update("", other).await.unwrap();
+    for (number, (holder, transitions)) in [("b", 2), ("a", 3)].into_iter().enumerate() {
+        write(format!(
+            r#""holderIdentity": "{holder}", "leaseTransitions": {transitions}"#
+        ))
+        .await;
         let name = format!("late-{number}");
         let refused = create(&name).await.unwrap_err();
         assert_eq!(refused.reason_code(), Reason::Conflict);

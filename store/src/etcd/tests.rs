@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::*;
+use crate::Event;
 use crate::suite::etcd_server::{EtcdServer, EtcdSubject};
 use crate::suite::proxy::Proxy;
 
@@ -61,6 +62,38 @@ async fn a_read_outlives_a_connection_that_falls_silent() {
         read.as_ref().is_ok_and(|read| read.kv.is_some()),
         "a new connection answers: {read:?}"
     );
+}
+
+#[tokio::test]
+async fn a_watch_outlives_a_connection_that_falls_silent() {
+    let server = EtcdServer::start().await;
+    let proxy = Proxy::start(server.address()).await;
+    let store = connect(server.config_by_way_of(proxy.address()))
+        .await
+        .expect("connect");
+    let direct = server.connect().await;
+    let start = store.current_revision().await.expect("revision");
+    let mut watch = store.watch("/key", start).await.expect("watch");
+    direct.txn(put("/key", vec![1])).await.expect("write");
+    assert_eq!(next_revisions(&mut watch, 1).await, [start + 1]);
+    proxy.silence();
+    direct.txn(put("/key", vec![2])).await.expect("write");
+    direct.txn(put("/key", vec![3])).await.expect("write");
+    assert_eq!(next_revisions(&mut watch, 2).await, [start + 2, start + 3]);
+}
+
+/// The revisions of the next changes, so many.
+async fn next_revisions(watch: &mut Watch, count: usize) -> Vec<Revision> {
+    let next = async {
+        let mut revisions = Vec::new();
+        while revisions.len() < count {
+            let batch = watch.next().await.expect("it goes on").expect("a batch");
+            revisions.extend(batch.events.iter().map(Event::revision));
+        }
+        revisions
+    };
+    let next = tokio::time::timeout(Duration::from_secs(30), next).await;
+    next.expect("it resumes once the connection is found dead")
 }
 
 #[tokio::test]
