@@ -26,6 +26,7 @@ pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Who sent a request; the connection's certificate told. Everybody else is anonymous.
 fn caller<T>(request: &tonic::Request<T>) -> Caller {
+#[allow(clippy::disallowed_methods, reason = "a request comes in now")]
     let user = request.extensions().get::<Arc<User>>().cloned();
     Caller {
         user: user.unwrap_or_else(|| Arc::new(User::anonymous())),

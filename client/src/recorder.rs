@@ -108,7 +108,7 @@ pub fn reference<K: Kind>(object: &K) -> ObjectReference {
 }
 
 /// Events are told by people's clock; nothing is decided by it.
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods, reason = "something is told of when it happens")]
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -200,6 +200,7 @@ fn event(source: &EventSource, told: &Told) -> Event {
         "" => "default",
         namespace => namespace,
     };
+    #[allow(clippy::disallowed_methods, reason = "a name that no other event has")]
     let metadata = ObjectMeta {
         name: event_name(&told.about.name, rand::random()),
         namespace: namespace.into(),

@@ -9,7 +9,6 @@ pub fn now() -> SystemTime {
 }
 
 /// For durations: it neither jumps when somebody sets the clock nor goes on while the machine sleeps.
-#[allow(clippy::disallowed_methods, reason = "the one place")]
 pub fn monotonic() -> Instant {
     Instant::now()
 }

@@ -143,6 +143,7 @@ struct Controllers {
 }
 
 impl Controllers {
+    #[allow(clippy::disallowed_methods, reason = "runs of the process must differ")]
     fn new(registry: &Registry) -> Controllers {
         Controllers {
             watches: Watches::new(),

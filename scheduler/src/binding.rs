@@ -112,7 +112,7 @@ pub async fn report_unschedulable(client: Client, pod: Arc<Entry<Pod>>, message:
 }
 
 /// Conditions carry people's time; nothing is decided by it.
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods, reason = "a condition says since when it holds")]
 fn now() -> SystemTime {
     SystemTime::now()
 }

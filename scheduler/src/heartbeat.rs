@@ -16,6 +16,7 @@ const DURATION: Duration = Duration::from_secs(15);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// `NAME@HOST:PORT`, as the apiserver reads it.
+#[allow(clippy::disallowed_methods, reason = "processes on one host must differ")]
 pub fn identity(config: &Config) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let address = config
@@ -64,7 +65,7 @@ async fn renew(client: &Client, identity: &str) -> Result<(), gantry_client::Err
     client.create(&lease).await.map(drop)
 }
 
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods, reason = "a lease says when it was renewed")]
 fn now() -> SystemTime {
     SystemTime::now()
 }

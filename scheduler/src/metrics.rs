@@ -54,7 +54,6 @@ impl Metrics {
     }
 
     /// Starts the clock of one decision.
-    #[allow(clippy::disallowed_methods)]
     pub fn attempt(&self) -> Attempt {
         Attempt {
             metrics: self.clone(),

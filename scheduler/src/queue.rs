@@ -217,7 +217,6 @@ fn backoff(failures: u32) -> Duration {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
 

@@ -207,6 +207,7 @@ impl Scheduling {
             }
             let span = self.span(&key, &pod);
             let timer = self.metrics.attempt();
+            #[allow(clippy::disallowed_methods, reason = "equals are chosen by chance")]
             let decision =
                 span.in_scope(|| schedule(&pod.object, self.model.nodes(), &self.profile, rand::random()));
             match decision {
@@ -285,7 +286,6 @@ impl Questions {
 }
 
 /// The one place where this crate reads the clock for the queue.
-#[allow(clippy::disallowed_methods)]
 fn now() -> Instant {
     Instant::now()
 }

@@ -51,6 +51,7 @@ pub fn continue_from(span: &tracing::Span, traceparent: &str) {
 }
 
 /// Links `span` to the span that `traceparent` names, for work that several causes share. Malformed input is
+#[allow(clippy::disallowed_methods, reason = "a trace is continued now")]
 /// ignored.
 pub fn link(span: &tracing::Span, traceparent: &str) {
     if let Ok(cause) = traceparent.parse::<Cause>() {

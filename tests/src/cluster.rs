@@ -349,6 +349,7 @@ impl Cluster {
     /// Writes a manifest to a file and returns its path.
     #[track_caller]
     pub fn write(&self, manifest: &str) -> String {
+        #[allow(clippy::disallowed_methods, reason = "a name that no other file has")]
         let path = self
             .folder
             .join(format!("manifest-{:x}.yaml", rand::random::<u64>()));
@@ -368,6 +369,7 @@ impl Cluster {
     #[track_caller]
     pub fn spawn(&self, arguments: &[&str]) -> Running {
         let started = binary("gantry").and_then(|program| {
+            #[allow(clippy::disallowed_methods, reason = "a name that no other file has")]
             let path = self
                 .folder
                 .join(format!("printed-{:x}", rand::random::<u64>()));

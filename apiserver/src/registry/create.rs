@@ -153,6 +153,7 @@ impl Registry {
     ///
     /// `attempt` counts how often chance has failed: after twice the ranges are nearly full, and what others have
     /// is looked up.
+    #[allow(clippy::disallowed_methods, reason = "where a request meets chance")]
     pub(super) fn allocate(
         &self,
         new: &mut dyn Object,
@@ -223,6 +224,7 @@ fn check_placement(info: &KindInfo, object: &dyn Object) -> Result<(), Status> {
     Ok(())
 }
 
+#[allow(clippy::disallowed_methods, reason = "where a request meets chance")]
 fn give_name(object: &mut dyn Object) {
     let metadata = object.metadata_mut();
     metadata.name = names::generated(&metadata.generate_name, &mut rand::rng());

@@ -64,6 +64,7 @@ impl Registry {
         now: SystemTime,
     ) -> Result<(), Status> {
         let about = wire::metadata(raw).map_err(internal)?;
+        #[allow(clippy::disallowed_methods, reason = "a name that no other event has")]
         let suffix: String = format!("{:016x}", rand::random::<u64>());
         let mut event = event(info, &about, fields, &suffix, now);
         metadata::begin(event.metadata_mut(), uuid::Uuid::new_v4().to_string(), now);

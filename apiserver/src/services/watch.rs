@@ -44,6 +44,7 @@ impl ResourcesService {
             )
             .await?;
         let start = start_of(&request.resource_version)?;
+        #[allow(clippy::disallowed_methods, reason = "so that watches do not all end together")]
         let seconds = match u64::try_from(request.timeout_seconds) {
             Ok(0) => MIN_DURATION_SECONDS + rand::rng().random_range(0..MIN_DURATION_SECONDS),
             Ok(seconds) => seconds.min(MAX_DURATION_SECONDS),

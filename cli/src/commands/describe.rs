@@ -64,6 +64,7 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     }
     for (index, object) in objects.iter().enumerate() {
         let related = describe::related(object, &connected).await;
+        #[allow(clippy::disallowed_methods, reason = "a command runs at one time: now")]
         let text = describe::describe(object, &related, SystemTime::now())?;
         write(format_args!("{}{text}", if index > 0 { "\n\n" } else { "" }));
     }

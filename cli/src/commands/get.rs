@@ -201,6 +201,7 @@ fn selection(target: &Target, arguments: &Arguments, connected: &Connected) -> S
 }
 
 fn rows(groups: &[Group], arguments: &Arguments, connected: &Connected) -> Result<(), Failure> {
+    #[allow(clippy::disallowed_methods, reason = "a command runs at one time: now")]
     let now = SystemTime::now();
     let shown: Vec<&Group> = groups.iter().filter(|group| !group.objects.is_empty()).collect();
     if shown.is_empty() && !groups.is_empty() {
@@ -329,6 +330,7 @@ impl Printer {
             }
             return Ok(());
         }
+        #[allow(clippy::disallowed_methods, reason = "a command runs at one time: now")]
         let now = SystemTime::now();
         let mut rows = Vec::new();
         if self.headers && !objects.is_empty() {

@@ -46,6 +46,7 @@ enum Member {
 }
 
 pub async fn run(arguments: Arguments, _session: &Session) -> Result<()> {
+    #[allow(clippy::disallowed_methods, reason = "a command runs at one time: now")]
     let now = SystemTime::now();
     match (arguments.member, arguments.dir) {
         (

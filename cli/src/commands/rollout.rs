@@ -311,6 +311,7 @@ async fn restart(key: &Key, connected: &Connected) -> Result<(), Failure> {
             key.name
         )));
     }
+    #[allow(clippy::disallowed_methods, reason = "a command runs at one time: now")]
     let now = jiff::Timestamp::now();
     // Whole seconds, as Go's RFC 3339 has them.
     let text = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
