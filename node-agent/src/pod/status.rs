@@ -56,8 +56,8 @@ pub fn status(facts: &Facts) -> PodStatus {
         _ => before.pod_ips.iter().map(|ip| ip.ip.clone()).collect(),
     };
     let (reason, message) = match &facts.memory.ended {
-        Some(ended) => (ended.reason.clone(), ended.message.clone()),
-        None => (before.reason.clone(), before.message.clone()),
+        Some(ended) if phase == "Failed" => (ended.reason.clone(), ended.message.clone()),
+        _ => (before.reason.clone(), before.message.clone()),
     };
     PodStatus {
         observed_generation: facts.pod.metadata().generation,

@@ -1,4 +1,5 @@
-//! The phase: one word for all containers. It never goes backwards.
+//! The phase: one word for all containers. It never goes backwards, and is final only when nothing runs: others
+//! give away what the pod had then.
 
 use super::Facts;
 use crate::pod::identity::is_sidecar;
@@ -10,14 +11,16 @@ pub fn phase(facts: &Facts, inits: &[ContainerStatus], apps: &[ContainerStatus])
         "Failed" => return "Failed",
         _ => {}
     }
-    if facts.memory.ended.is_some() {
-        return "Failed";
-    }
-    let phase = computed(facts, inits, apps);
-    if phase == "Pending" && facts.before.phase == "Running" {
-        "Running"
-    } else {
-        phase
+    let phase = match &facts.memory.ended {
+        Some(_) => "Failed",
+        None => computed(facts, inits, apps),
+    };
+    let may_run = facts.observed.instances().any(|instance| instance.may_run());
+    match (phase, facts.before.phase.as_str()) {
+        ("Pending", "Running") => "Running",
+        ("Succeeded" | "Failed", "" | "Pending") if may_run => "Pending",
+        ("Succeeded" | "Failed", _) if may_run => "Running",
+        (phase, _) => phase,
     }
 }
 

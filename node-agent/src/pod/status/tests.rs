@@ -313,23 +313,41 @@ fn a_phase_never_goes_backwards() {
 }
 
 #[test]
-fn a_pod_past_its_deadline_has_failed_with_the_reason() {
-    let ended = Ended {
+fn a_pod_past_its_deadline_has_failed_with_the_reason_once_nothing_of_it_runs() {
+    let ended = || Ended {
         reason: "DeadlineExceeded".into(),
         message: "too long".into(),
     };
-    let status = one()
-        .run("c", running())
-        .with(|case| case.memory.ended = Some(ended))
-        .status();
-    assert_eq!(
-        (
+    let check = |state: State, expected: (&str, &str, &str)| {
+        let status = one()
+            .run("c", state)
+            .with(|case| (case.memory.ended, case.before.phase) = (Some(ended()), "Running".into()))
+            .status();
+        let found = (
             status.phase.as_str(),
             status.reason.as_str(),
-            status.message.as_str()
-        ),
-        ("Failed", "DeadlineExceeded", "too long")
-    );
+            status.message.as_str(),
+        );
+        assert_eq!(found, expected);
+    };
+    check(running(), ("Running", "", ""));
+    check(exited(0), ("Failed", "DeadlineExceeded", "too long"));
+}
+
+#[test]
+fn a_pod_has_succeeded_when_its_sidecars_have_ended_too() {
+    let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "side", "restartPolicy": "Always"}],
+        "containers": [{"name": "c"}]});
+    let done = |side: State| {
+        case(spec.clone())
+            .run("side", side)
+            .run("c", exited(0))
+            .with(|case| case.before.phase = "Running".into())
+            .status()
+            .phase
+    };
+    assert_eq!(done(running()), "Running");
+    assert_eq!(done(exited(143)), "Succeeded");
 }
 
 #[test]
