@@ -14,7 +14,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use crate::export::{Exporter, SHUTDOWN_LIMIT};
 use crate::log;
 use crate::ring::IntoRing;
-use crate::trace::CauseSampler;
+use crate::trace::{CauseSampler, TimedIds};
 
 /// The command line arguments of every Gantry process; flatten them with `#[command(flatten)]`.
 #[derive(clap::Args, Clone, Debug)]
@@ -117,6 +117,7 @@ where
         .filter(|endpoint| !endpoint.is_empty());
     let mut provider = SdkTracerProvider::builder()
         .with_sampler(CauseSampler::new(args.trace_ratio))
+        .with_id_generator(TimedIds::default())
         .with_resource(resource(service))
         .with_span_processor(IntoRing { service });
     let mut exporter = None;
@@ -192,6 +193,7 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
+    use opentelemetry_sdk::trace::IdGenerator as _;
     use tracing::info_span;
 
     use super::*;
@@ -268,6 +270,29 @@ mod tests {
         });
         assert_eq!(line, expected);
         assert_eq!(text.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn work_for_a_cause_of_long_ago_begins_a_trace_of_its_own() {
+        let trace_after = |seconds: u64| {
+            let mut began = String::new();
+            let mut continued = String::new();
+            logged(Args::default(), || {
+                #[allow(clippy::disallowed_methods, reason = "a test runs now")]
+                let now = std::time::SystemTime::now();
+                let random = TimedIds::default().new_trace_id();
+                let id = trace::timed(random, now - std::time::Duration::from_secs(seconds));
+                began = id.to_string();
+                let span = info_span!("restart");
+                trace::continue_from(&span, &format!("00-{id}-00f067aa0ba902b7-01"));
+                continued = trace::cause_of(&span).unwrap().trace_id().to_owned();
+            });
+            (began, continued)
+        };
+        let (began, continued) = trace_after(60);
+        assert_eq!(began, continued);
+        let (began, continued) = trace_after(3600);
+        assert_ne!(began, continued);
     }
 
     #[test]

@@ -6,14 +6,20 @@
 //! without knowing about it.
 
 mod cause;
+mod age;
 mod sampler;
 mod server;
 mod client;
 
+pub(crate) use age::TimedIds;
+#[cfg(test)]
+pub(crate) use age::timed;
 pub use cause::{Cause, InvalidCause};
 pub use client::{Client, ClientLayer};
 pub(crate) use sampler::CauseSampler;
 pub use server::{Server, ServerLayer, TracedBody};
+
+use std::time::SystemTime;
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
@@ -40,18 +46,32 @@ pub fn cause_of(span: &tracing::Span) -> Option<Cause> {
     Cause::of(span.context().span().span_context())
 }
 
-/// Makes `span` a child of the span that `traceparent` names. Malformed input is ignored, as W3C asks.
+/// Makes `span` a child of the span that `traceparent` names, for work that a change causes. A trace is continued
+/// for ten minutes from its root; `span` begins another one afterwards, which is linked to it. Malformed input is
+/// ignored, as W3C asks.
 ///
 /// The span must not have been entered yet: a parent cannot be changed after the start.
+#[allow(clippy::disallowed_methods, reason = "a trace is continued now")]
 pub fn continue_from(span: &tracing::Span, traceparent: &str) {
-    if let Ok(cause) = traceparent.parse::<Cause>() {
-        // Fails when no trace layer is installed or the span is disabled: then there is nothing to continue.
-        let _ = span.set_parent(Context::new().with_remote_span_context(cause.span_context()));
+    let Ok(cause) = traceparent.parse::<Cause>() else {
+        return;
+    };
+    let context = cause.span_context();
+    if context.is_sampled() && age::is_over(context.trace_id(), SystemTime::now()) {
+        root(span);
+        span.add_link(context);
+    } else {
+        become_child(span, &cause);
     }
 }
 
+/// Makes `span` a child of its caller's, however old the trace is: the caller waits for it.
+fn become_child(span: &tracing::Span, cause: &Cause) {
+    // Fails when no trace layer is installed or the span is disabled: then there is nothing to continue.
+    let _ = span.set_parent(Context::new().with_remote_span_context(cause.span_context()));
+}
+
 /// Links `span` to the span that `traceparent` names, for work that several causes share. Malformed input is
-#[allow(clippy::disallowed_methods, reason = "a trace is continued now")]
 /// ignored.
 pub fn link(span: &tracing::Span, traceparent: &str) {
     if let Ok(cause) = traceparent.parse::<Cause>() {

@@ -103,7 +103,7 @@ fn request_span<B>(request: &Request<B>) -> Span {
             http.response.status_code = Empty,
         ),
     };
-    super::continue_from(&span, cause.as_str());
+    super::become_child(&span, &cause);
     span
 }
 
