@@ -179,6 +179,12 @@ async fn doomed(
         });
         return Ok(doomed.collect());
     }
+    if arguments.targets.is_empty() {
+        return Err(Failure::message(
+            "You must provide one or more resources by argument or filename.\nExamples: gantry delete -f web.yaml, \
+             gantry delete deployment/web, gantry delete pods -l app=web",
+        ));
+    }
     let mut doomed = Vec::new();
     for target in resource::targets(&arguments.targets)? {
         if let Some(name) = target.name {
