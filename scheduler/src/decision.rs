@@ -83,7 +83,9 @@ mod tests {
     use super::*;
     use crate::snapshot::NodeInfo;
     use gantry_proto::json;
+    use gantry_proto::meta::v1::OwnerReference;
     use serde_json::{Value, json};
+    use std::collections::BTreeSet;
 
     fn pod(spec: Value) -> Pod {
         json::decode_value(&json!({"apiVersion": "v1", "kind": "Pod", "spec": spec}))
@@ -151,6 +153,33 @@ mod tests {
             };
             assert_eq!(&*node, "b", "tie {tie}");
         }
+    }
+
+    #[test]
+    fn pods_of_one_controller_spread_over_nodes_however_large() {
+        let mut replica = pod(asks("10m"));
+        replica.metadata_mut().owner_references = vec![OwnerReference {
+            uid: "web".into(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        }];
+        let large = |name| node(name, "64", json!({}));
+        let mut all = nodes(&[large("a"), large("b"), large("c")]);
+        let mut used = BTreeSet::new();
+        for _ in 0..3 {
+            let Decision::Bind { node } = schedule(&replica, &all, &profile(), 0) else {
+                panic!("it fits")
+            };
+            let mut taken = NodeInfo::clone(&all[&*node]);
+            taken.add_pod(&Wanted::of(&replica).takes);
+            all.insert(node.clone(), Arc::new(taken));
+            used.insert(node);
+        }
+        assert_eq!(used.len(), 3, "{used:?}");
+        let before = all["a"].clone();
+        let mut after = NodeInfo::clone(&before);
+        after.remove_pod(&Wanted::of(&replica).takes);
+        assert!(after.pods_by_controller.is_empty(), "{after:?}");
     }
 
     #[test]

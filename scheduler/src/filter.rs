@@ -23,7 +23,7 @@ impl<'a> Wanted<'a> {
         let spec = pod.spec();
         Wanted {
             spec,
-            takes: Taken::of(spec),
+            takes: Taken::of(pod),
         }
     }
 }

@@ -57,7 +57,7 @@ impl Model {
         };
         let same =
             |placed: &Placed| placed.uid == pod.metadata().uid && *placed.node == *pod.spec().node_name;
-        let taken = Taken::of(pod.spec());
+        let taken = Taken::of(pod);
         match self.placed.get_mut(key) {
             Some(placed) if same(placed) && placed.taken == taken => {
                 placed.assumed = false;
@@ -94,7 +94,7 @@ impl Model {
         let placed = Placed {
             uid: pod.metadata().uid.clone(),
             node,
-            taken: Taken::of(pod.spec()),
+            taken: Taken::of(pod),
             assumed,
         };
         self.change(&placed.node, |info| info.add_pod(&placed.taken));

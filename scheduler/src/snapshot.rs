@@ -21,6 +21,8 @@ pub struct NodeInfo {
     /// What is requested as scores count it.
     pub counted: Resources,
     pub host_ports: BTreeSet<HostPort>,
+    /// How many pods each controller has here, by its uid.
+    pub pods_by_controller: BTreeMap<Arc<str>, u32>,
     /// False for a node whose pods are known but which itself is not (any more).
     pub exists: bool,
 }
@@ -42,6 +44,8 @@ pub struct Taken {
     /// As scores count it.
     pub counted: Resources,
     pub host_ports: Vec<HostPort>,
+    /// The uid of the object that made the pod, of which there may be more pods.
+    pub controller: Option<Arc<str>>,
 }
 
 impl NodeInfo {
@@ -59,6 +63,9 @@ impl NodeInfo {
         self.requested.add(&taken.requests);
         self.counted.add(&taken.counted);
         self.host_ports.extend(taken.host_ports.iter().cloned());
+        if let Some(controller) = &taken.controller {
+            *self.pods_by_controller.entry(controller.clone()).or_default() += 1;
+        }
     }
 
     pub fn remove_pod(&mut self, taken: &Taken) {
@@ -66,6 +73,14 @@ impl NodeInfo {
         self.counted.subtract(&taken.counted);
         for port in &taken.host_ports {
             self.host_ports.remove(port);
+        }
+        if let Some(controller) = &taken.controller
+            && let Some(count) = self.pods_by_controller.get_mut(controller)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.pods_by_controller.remove(controller);
+            }
         }
     }
 
@@ -89,8 +104,12 @@ impl NodeInfo {
 }
 
 impl Taken {
-    pub fn of(spec: &PodSpec) -> Taken {
+    pub fn of(pod: &Pod) -> Taken {
+        let spec = pod.spec();
+        let mut owners = pod.metadata().owner_references.iter();
+        let controller = owners.find(|owner| owner.controller == Some(true));
         Taken {
+            controller: controller.map(|owner| Arc::from(owner.uid.as_str())),
             requests: resources::pod_requests(spec),
             counted: resources::counted_requests(spec),
             host_ports: host_ports(spec),
