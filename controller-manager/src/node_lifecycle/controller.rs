@@ -1,7 +1,7 @@
 //! What wakes a node, and how long it has been silent.
 
 use super::heartbeats::{Heartbeats, Sign};
-use super::{View, evictions_allowed, ready, reconcile};
+use super::{View, evictions, ready, reconcile};
 use crate::action::Action;
 use crate::clock;
 use crate::cluster::{Cluster, Watches};
@@ -145,7 +145,7 @@ impl Controller for NodeLifecycleController {
             pods,
             silence,
             grace: self.grace,
-            evictions_allowed: evictions_allowed(nodes.values().map(|entry| &entry.object)),
+            evictions: evictions(nodes.values().map(|entry| &entry.object)),
             now: clock::now(),
         });
         actions.push(Action::CheckAfter(PROBE_AFTER));

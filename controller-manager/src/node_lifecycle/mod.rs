@@ -18,7 +18,7 @@ use gantry_proto::meta::v1::Time;
 use serde_json::json;
 use std::time::{Duration, SystemTime};
 
-pub use taints::{NOT_READY, UNREACHABLE, evictions_allowed};
+pub use taints::{Evictions, NOT_READY, UNREACHABLE, evictions};
 
 /// A node that has never reported gets longer, as in Kubernetes: it may still be starting.
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
@@ -33,8 +33,7 @@ pub struct View<'a> {
     /// For how long this process, able to see, has seen no sign of life.
     pub silence: Duration,
     pub grace: Duration,
-    /// Whether nodes that are not ready may be taken for lost, and not the network between all of us.
-    pub evictions_allowed: bool,
+    pub evictions: Evictions,
     pub now: SystemTime,
 }
 
@@ -54,7 +53,7 @@ pub fn reconcile(view: &View) -> Vec<Action> {
     {
         actions.push(silenced);
     } else {
-        actions.extend(taints::in_step(node, view.evictions_allowed, view.now));
+        actions.extend(taints::in_step(node, view.evictions, view.now));
     }
     if ready(node).is_some_and(|condition| condition.status == "Unknown") {
         actions.extend(

@@ -22,9 +22,9 @@ const BY_CONDITION: [(&str, &str); 4] = [
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// Brings the taints that this controller keeps in step; `None` when they are. Others are left as they are.
-pub fn in_step(node: &Node, evictions_allowed: bool, now: SystemTime) -> Option<Action> {
+pub fn in_step(node: &Node, evictions: Evictions, now: SystemTime) -> Option<Action> {
     let present = &node.spec().taints;
-    let desired = desired(node, evictions_allowed);
+    let desired = desired(node, evictions);
     let is_kept =
         |taint: &Taint| !is_ours(taint) || desired.contains(&(taint.key.as_str(), taint.effect.as_str()));
     let mut taints: Vec<Taint> = present.iter().filter(|taint| is_kept(taint)).cloned().collect();
@@ -56,7 +56,7 @@ pub fn in_step(node: &Node, evictions_allowed: bool, now: SystemTime) -> Option<
     })
 }
 
-fn desired(node: &Node, evictions_allowed: bool) -> Vec<(&'static str, &'static str)> {
+fn desired(node: &Node, evictions: Evictions) -> Vec<(&'static str, &'static str)> {
     let mut desired = Vec::new();
     let key = match ready(node).map(|condition| condition.status.as_str()) {
         Some("True") => None,
@@ -71,8 +71,12 @@ fn desired(node: &Node, evictions_allowed: bool) -> Vec<(&'static str, &'static 
             .taints
             .iter()
             .any(|taint| taint.effect == NO_EXECUTE && is_not_ready_taint(taint));
-        // A disruption of everything stops new evictions; it does not lift those that are under way.
-        if ready(node).is_some() && (evictions_allowed || is_present) {
+        let evicts = match evictions {
+            Evictions::Allowed => true,
+            Evictions::Held => is_present,
+            Evictions::Lifted => false,
+        };
+        if ready(node).is_some() && evicts {
             desired.push((key, NO_EXECUTE));
         }
     }
@@ -99,9 +103,18 @@ fn is_ours(taint: &Taint) -> bool {
 }
 
 /// Whether pods may be evicted from nodes that are not ready. When all nodes are gone, or most of them, it is
-/// more likely that we are cut off; evicting would help nobody (Kubernetes' zone states: full disruption, and
-/// partial disruption of a cluster of up to 50 nodes).
-pub fn evictions_allowed<'a>(nodes: impl Iterator<Item = &'a Node>) -> bool {
+/// more likely that we are cut off; evicting would help nobody (Kubernetes' zone states).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evictions {
+    Allowed,
+    /// Partial disruption of a cluster of up to 50 nodes: no new ones.
+    Held,
+    /// Full disruption: not even those that have begun. Nodes are found silent one after the other, and the first were
+    /// taken for lost before it showed that all are.
+    Lifted,
+}
+
+pub fn evictions<'a>(nodes: impl Iterator<Item = &'a Node>) -> Evictions {
     const UNHEALTHY_PERCENT: usize = 55;
     const LARGE_CLUSTER: usize = 50;
     let (mut total, mut unready) = (0, 0);
@@ -109,7 +122,10 @@ pub fn evictions_allowed<'a>(nodes: impl Iterator<Item = &'a Node>) -> bool {
         total += 1;
         unready += usize::from(ready(node).is_none_or(|condition| condition.status != "True"));
     }
-    let all = unready == total;
     let most = unready > 2 && unready * 100 >= total * UNHEALTHY_PERCENT && total <= LARGE_CLUSTER;
-    !all && !most
+    match (unready == total, most) {
+        (true, _) => Evictions::Lifted,
+        (false, true) => Evictions::Held,
+        (false, false) => Evictions::Allowed,
+    }
 }

@@ -29,13 +29,13 @@ fn node(ready: Option<&str>, taints: &[(&str, &str)]) -> Node {
     node
 }
 
-fn decide(node: &Node, silence_seconds: u64, evictions_allowed: bool, pods: &[Pod]) -> Vec<Action> {
+fn decide(node: &Node, silence_seconds: u64, evictions: Evictions, pods: &[Pod]) -> Vec<Action> {
     reconcile(&View {
         node,
         pods: pods.iter().collect(),
         silence: Duration::from_secs(silence_seconds),
         grace: GRACE,
-        evictions_allowed,
+        evictions,
         now: now(),
     })
 }
@@ -53,7 +53,7 @@ fn patches(actions: &[Action]) -> Vec<(&Action, &serde_json::Value)> {
 #[test]
 fn a_node_is_lost_only_after_the_grace_period() {
     let check = |node: &Node, silence: u64, expected: &[(&str, &str, &str)]| {
-        let actions = decide(node, silence, true, &[]);
+        let actions = decide(node, silence, Evictions::Allowed, &[]);
         let told: Vec<(String, String, String)> = patches(&actions)
             .iter()
             .flat_map(|(_, patch)| {
@@ -98,8 +98,8 @@ fn a_node_is_lost_only_after_the_grace_period() {
 
 #[test]
 fn taints_follow_the_conditions() {
-    let check = |node: &Node, allowed: bool, expected: Option<&[(&str, &str)]>| {
-        let actions = decide(node, 0, allowed, &[]);
+    let check = |node: &Node, evictions: Evictions, expected: Option<&[(&str, &str)]>| {
+        let actions = decide(node, 0, evictions, &[]);
         let written: Option<Vec<(String, String)>> = patches(&actions).first().map(|(_, patch)| {
             let taints = patch["spec"]["taints"].as_array().cloned().unwrap_or_default();
             let text =
@@ -114,34 +114,38 @@ fn taints_follow_the_conditions() {
             .map(|taints| taints.iter().map(|(key, effect)| (&**key, &**effect)).collect());
         assert_eq!(written.as_deref(), expected);
     };
+    use Evictions::{Allowed, Held, Lifted};
     let both = |key: &'static str| [(key, "NoSchedule"), (key, "NoExecute")];
-    check(&node(Some("True"), &[]), true, None);
-    check(&node(Some("False"), &[]), true, Some(&both(NOT_READY)));
-    check(&node(Some("Unknown"), &[]), true, Some(&both(UNREACHABLE)));
-    check(&node(Some("Unknown"), &both(UNREACHABLE)), true, None);
-    check(&node(Some("True"), &both(UNREACHABLE)), true, Some(&[]));
+    check(&node(Some("True"), &[]), Allowed, None);
+    check(&node(Some("False"), &[]), Allowed, Some(&both(NOT_READY)));
+    check(&node(Some("Unknown"), &[]), Allowed, Some(&both(UNREACHABLE)));
+    check(&node(Some("Unknown"), &both(UNREACHABLE)), Allowed, None);
+    check(&node(Some("True"), &both(UNREACHABLE)), Allowed, Some(&[]));
     check(
         &node(Some("Unknown"), &both(NOT_READY)),
-        true,
+        Allowed,
         Some(&both(UNREACHABLE)),
     );
-    // All nodes at once: new pods stay away, old ones stay.
+    // Most nodes at once: new pods stay away, old ones stay where they may.
+    let no_schedule = [(UNREACHABLE, "NoSchedule")];
+    check(&node(Some("Unknown"), &[]), Held, Some(&no_schedule));
+    check(&node(Some("Unknown"), &both(UNREACHABLE)), Held, None);
+    check(&node(Some("Unknown"), &[]), Lifted, Some(&no_schedule));
     check(
-        &node(Some("Unknown"), &[]),
-        false,
-        Some(&[(UNREACHABLE, "NoSchedule")]),
+        &node(Some("Unknown"), &both(UNREACHABLE)),
+        Lifted,
+        Some(&no_schedule),
     );
-    check(&node(Some("Unknown"), &both(UNREACHABLE)), false, None);
-    check(&node(None, &[]), true, Some(&[(NOT_READY, "NoSchedule")]));
+    check(&node(None, &[]), Allowed, Some(&[(NOT_READY, "NoSchedule")]));
     // Somebody's own taints are none of our business.
-    check(&node(Some("True"), &[("dedicated", "NoExecute")]), true, None);
+    check(&node(Some("True"), &[("dedicated", "NoExecute")]), Allowed, None);
     let mut cordoned = node(Some("True"), &[("dedicated", "NoExecute")]);
     cordoned.spec_mut().unschedulable = true;
     let expected = [
         ("dedicated", "NoExecute"),
         ("node.kubernetes.io/unschedulable", "NoSchedule"),
     ];
-    check(&cordoned, true, Some(&expected));
+    check(&cordoned, Allowed, Some(&expected));
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn pods_of_a_lost_node_stop_being_ready() {
         ..PodCondition::default()
     }];
     let marked = |node: &Node, pod: &Pod| {
-        let actions = decide(node, 0, true, std::slice::from_ref(pod));
+        let actions = decide(node, 0, Evictions::Allowed, std::slice::from_ref(pod));
         patches(&actions)
             .iter()
             .any(|(_, patch)| patch["status"]["conditions"][0]["status"] == "False")
@@ -167,19 +171,20 @@ fn pods_of_a_lost_node_stop_being_ready() {
 }
 
 #[test]
-fn a_disruption_of_most_nodes_stops_evictions() {
-    let check = |unready: usize, total: usize, expected: bool| {
+fn a_disruption_of_most_nodes_stops_evictions_and_one_of_all_lifts_them() {
+    use Evictions::{Allowed, Held, Lifted};
+    let check = |unready: usize, total: usize, expected: Evictions| {
         let nodes: Vec<Node> = (0..total)
             .map(|index| node(Some(if index < unready { "Unknown" } else { "True" }), &[]))
             .collect();
-        assert_eq!(evictions_allowed(nodes.iter()), expected, "{unready} of {total}");
+        assert_eq!(evictions(nodes.iter()), expected, "{unready} of {total}");
     };
-    check(0, 3, true);
-    check(1, 3, true);
-    check(2, 3, true);
-    check(3, 3, false);
-    check(1, 1, false);
-    check(3, 5, false);
-    check(2, 5, true);
-    check(60, 100, true);
+    check(0, 3, Allowed);
+    check(1, 3, Allowed);
+    check(2, 3, Allowed);
+    check(3, 3, Lifted);
+    check(1, 1, Lifted);
+    check(3, 5, Held);
+    check(2, 5, Allowed);
+    check(60, 100, Allowed);
 }
