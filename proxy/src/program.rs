@@ -224,7 +224,10 @@ impl Programmer {
     }
 
     fn observe(&self, triggered: &[SystemTime]) {
-        #[allow(clippy::disallowed_methods, reason = "metrics tell how long ago a change was made")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "metrics tell how long ago a change was made"
+        )]
         let now = SystemTime::now();
         self.metrics
             .last_sync_seconds

@@ -215,7 +215,7 @@ fn segment(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), flags: u8) -> Vec<u8> {
         0,
         0,
         0,
-        LENGTH / 4 << 4,
+        (LENGTH / 4) << 4,
         flags,
         0x20,
         0,
@@ -229,7 +229,7 @@ fn segment(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), flags: u8) -> Vec<u8> {
     let summed = [&source[..], &destination, &[0, TCP, 0, LENGTH], &segment].concat();
     let words = summed
         .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+        .map(|pair| (u32::from(pair[0]) << 8) | u32::from(pair[1]));
     let sum = words.fold(0, |sum, word| (sum + word) % 0xffff);
     let checksum = !(sum as u16);
     segment[16..18].copy_from_slice(&checksum.to_be_bytes());
