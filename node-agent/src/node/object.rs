@@ -44,6 +44,10 @@ pub fn allocatable_memory(machine: &Machine) -> i64 {
     (machine.memory_bytes - RESERVED_MEMORY_BYTES).max(0)
 }
 
+pub fn allocatable_storage(machine: &Machine) -> i64 {
+    machine.storage_bytes / 100 * (100 - RESERVED_STORAGE_PERCENT)
+}
+
 /// `before` is the status that the apiserver has: transition times and what others wrote are kept.
 pub fn status(facts: &Facts, before: &NodeStatus) -> NodeStatus {
     let machine = facts.machine;
@@ -64,10 +68,7 @@ pub fn status(facts: &Facts, before: &NodeStatus) -> NodeStatus {
     };
     NodeStatus {
         capacity: amounts(machine.memory_bytes, machine.storage_bytes),
-        allocatable: amounts(
-            allocatable_memory(machine),
-            machine.storage_bytes / 100 * (100 - RESERVED_STORAGE_PERCENT),
-        ),
+        allocatable: amounts(allocatable_memory(machine), allocatable_storage(machine)),
         conditions: conditions(facts, before),
         addresses: vec![
             address("InternalIP", facts.ip.to_string()),

@@ -19,6 +19,7 @@ pub struct Sources {
     pub host_ip: String,
     pub pod_ips: Vec<String>,
     pub allocatable: Amounts,
+    pub allocatable_storage: i64,
 }
 
 /// Why an environment cannot be made, in the kubelet's words.
@@ -128,7 +129,7 @@ fn value(
         return field_value(pod, &field.field_path, sources).map(Some);
     }
     if let Some(resource) = &from.resource_field_ref {
-        return resource_value(pod, container, resource, sources.allocatable).map(Some);
+        return resource_value(pod, container, resource, sources).map(Some);
     }
     key_value(pod, from, sources)
 }
@@ -209,7 +210,7 @@ pub fn resource_value(
     pod: &Pod,
     container: &Container,
     selector: &ResourceFieldSelector,
-    allocatable: Amounts,
+    sources: &Sources,
 ) -> Result<String, EnvironmentError> {
     let named = match selector.container_name.as_str() {
         "" => container,
@@ -230,17 +231,33 @@ pub fn resource_value(
             .map(of)
             .filter(|divisor| *divisor > 0)
             .unwrap_or(unit);
-        (value + divisor - 1).div_euclid(divisor).to_string()
+        (value / divisor + i64::from(value % divisor > 0)).to_string()
     };
     let cpu = |milli: i64| scaled(milli, Quantity::milli_value, 1000);
-    let memory = |bytes: i64| scaled(bytes, Quantity::value, 1);
+    let bytes = |bytes: i64| scaled(bytes, Quantity::value, 1);
+    let named_bytes = |list: &BTreeMap<String, Quantity>, name: &str| list.get(name).map(Quantity::value);
+    let (all, allocatable) = (named.resources(), sources.allocatable);
     Ok(match selector.resource.as_str() {
         "limits.cpu" => cpu(limits.cpu.or(allocatable.cpu).unwrap_or(0)),
-        "limits.memory" => memory(limits.memory.or(allocatable.memory).unwrap_or(0)),
+        "limits.memory" => bytes(limits.memory.or(allocatable.memory).unwrap_or(0)),
+        "limits.ephemeral-storage" => {
+            let own = named_bytes(&all.limits, "ephemeral-storage").filter(|bytes| *bytes != 0);
+            bytes(own.unwrap_or(sources.allocatable_storage))
+        }
         "requests.cpu" => cpu(requests.cpu.unwrap_or(0)),
-        "requests.memory" => memory(requests.memory.unwrap_or(0)),
-        other => return failed(format!("unsupported container resource : {other}")),
+        "requests.memory" => bytes(requests.memory.unwrap_or(0)),
+        other => match other.split_once('.') {
+            Some(("limits", name)) if is_of_bytes(name) => bytes(named_bytes(&all.limits, name).unwrap_or(0)),
+            Some(("requests", name)) if is_of_bytes(name) => {
+                bytes(named_bytes(&all.requests, name).unwrap_or(0))
+            }
+            _ => return failed(format!("unsupported container resource : {other}")),
+        },
     })
+}
+
+fn is_of_bytes(resource: &str) -> bool {
+    resource == "ephemeral-storage" || resource.starts_with("hugepages-")
 }
 
 /// Replaces `$(NAME)`; `$$` stands for `$`; what is not known stays as it is (Kubernetes' expansion).
@@ -318,6 +335,7 @@ mod tests {
                 cpu: Some(2000),
                 memory: Some(1 << 30),
             },
+            allocatable_storage: 5 << 30,
         }
     }
 
@@ -365,6 +383,12 @@ mod tests {
         check(resource("limits.cpu", "1m"), Ok("1500"));
         check(resource("limits.memory", "1Mi"), Ok("64"));
         check(resource("requests.memory", "1Mi"), Ok("64"));
+        check(resource("limits.ephemeral-storage", "1Gi"), Ok("5"));
+        check(resource("requests.ephemeral-storage", "1"), Ok("0"));
+        check(
+            resource("limits.pods", "1"),
+            Err("unsupported container resource : limits.pods"),
+        );
         check(key("configMapKeyRef", "m", "k", false), Ok("v"));
         check(
             key("configMapKeyRef", "m", "x", false),

@@ -95,13 +95,15 @@ pub fn qos_class(spec: &PodSpec) -> Qos {
 
 pub fn cpu_shares(milli: Option<i64>) -> i64 {
     milli.map_or(LEAST_SHARES, |milli| {
-        (milli * SHARES_PER_CPU / 1000).clamp(LEAST_SHARES, MOST_SHARES)
+        (milli.saturating_mul(SHARES_PER_CPU) / 1000).clamp(LEAST_SHARES, MOST_SHARES)
     })
 }
 
 /// Microseconds of CPU time per [`CPU_PERIOD`]; 0 for no limit.
 pub fn cpu_quota(milli: Option<i64>) -> i64 {
-    milli.map_or(0, |milli| (milli * CPU_PERIOD / 1000).max(LEAST_QUOTA))
+    milli.map_or(0, |milli| {
+        (milli.saturating_mul(CPU_PERIOD) / 1000).max(LEAST_QUOTA)
+    })
 }
 
 /// How readily the kernel kills the container for want of memory: the kubelet's formula, but never below 0,
@@ -112,7 +114,7 @@ pub fn oom_score_adjustment(spec: &PodSpec, container: &Container, node_memory: 
         Qos::BestEffort => 1000,
         Qos::Burstable => {
             let request = requests(container.resources()).memory.unwrap_or(0);
-            (1000 - 1000 * request / node_memory.max(1)).clamp(3, 999)
+            (1000 - request.saturating_mul(1000) / node_memory.max(1)).clamp(3, 999)
         }
     }
 }
@@ -135,13 +137,14 @@ pub fn pod_sum(spec: &PodSpec, of: fn(&ResourceRequirements) -> Amounts, needs_a
         let (mut sidecars, mut most) = (0, 0);
         for container in &spec.init_containers {
             let amount = own(container).unwrap_or(0);
-            most = most.max(sidecars + amount);
+            most = most.max(amount.saturating_add(sidecars));
             if is_sidecar(container) {
-                sidecars += amount;
+                sidecars = amount.saturating_add(sidecars);
             }
         }
-        let together: i64 = spec.containers.iter().filter_map(own).sum();
-        is_known.then_some(most.max(sidecars + together))
+        let amounts = spec.containers.iter().filter_map(own);
+        let together = amounts.fold(0, i64::saturating_add);
+        is_known.then_some(most.max(together.saturating_add(sidecars)))
     };
     Amounts {
         cpu: sum(|amounts| amounts.cpu),
@@ -197,6 +200,7 @@ mod tests {
             (Some(1), 2, 1000),
             (Some(100), 102, 10_000),
             (Some(1500), 1536, 150_000),
+            (Some(i64::MAX), 262_144, i64::MAX / 1000),
         ] {
             assert_eq!(
                 (cpu_shares(milli), cpu_quota(milli)),
@@ -228,6 +232,8 @@ mod tests {
         );
         assert_eq!(sum(vec![sidecar("4")], vec![limit("1")]), Some(5));
         assert_eq!(sum(vec![container(&[], &[])], vec![limit("1")]), None);
+        let most = || limit(&i64::MAX.to_string());
+        assert_eq!(sum(vec![most()], vec![most(), most()]), Some(i64::MAX));
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn downward_api(
             field_value(pod, &field.field_path, sources)
         } else if let Some(resource) = &item.resource_field_ref {
             let container = pod.spec().containers.first().cloned().unwrap_or_default();
-            resource_value(pod, &container, resource, sources.allocatable)
+            resource_value(pod, &container, resource, sources)
         } else {
             continue;
         };

@@ -1,7 +1,7 @@
 //! Gathering what volumes and environments are made from.
 
 use super::Shared;
-use crate::node::object::allocatable_memory;
+use crate::node::object::{allocatable_memory, allocatable_storage};
 use crate::pod::environment::Sources;
 use crate::pod::resources::Amounts;
 use crate::pod::service_links::service_links;
@@ -29,6 +29,7 @@ impl Shared {
                 cpu: Some(self.machine.cpus * 1000),
                 memory: Some(allocatable_memory(&self.machine)),
             },
+            allocatable_storage: allocatable_storage(&self.machine),
         })
     }
 
