@@ -153,27 +153,18 @@ pub enum TxnOutcome {
     },
 }
 
-/// A change as a watch tells it.
+/// A change as a watch tells it. What was there before is not told: whoever watches has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// `previous` is the value that was replaced, unless it has been compacted away.
-    Put {
-        kv: KeyValue,
-        previous: Option<KeyValue>,
-    },
-    /// `previous` is the value that was deleted, unless it has been compacted away.
-    Delete {
-        key: Arc<str>,
-        revision: Revision,
-        previous: Option<KeyValue>,
-    },
+    Put { kv: KeyValue },
+    Delete { key: Arc<str>, revision: Revision },
 }
 
 impl Event {
     /// The revision that made this change.
     pub fn revision(&self) -> Revision {
         match self {
-            Event::Put { kv, .. } => kv.mod_revision,
+            Event::Put { kv } => kv.mod_revision,
             Event::Delete { revision, .. } => *revision,
         }
     }
@@ -181,7 +172,7 @@ impl Event {
     /// The key that changed.
     pub fn key(&self) -> &Arc<str> {
         match self {
-            Event::Put { kv, .. } => &kv.key,
+            Event::Put { kv } => &kv.key,
             Event::Delete { key, .. } => key,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Error, Event, KeyValue, WatchBatch};
+use crate::{Error, Event, WatchBatch};
 
 /// A watch in progress; dropping it ends it.
 #[derive(Debug)]
@@ -150,16 +150,11 @@ impl Weight {
 }
 
 fn event_bytes(event: &Event) -> usize {
-    let (key, current, previous) = match event {
-        Event::Put { kv, previous } => (&kv.key, Some(kv), previous),
-        Event::Delete { key, previous, .. } => (key, None, previous),
+    let value = match event {
+        Event::Put { kv } => kv.value.len(),
+        Event::Delete { .. } => 0,
     };
-    let values = current
-        .into_iter()
-        .chain(previous)
-        .map(|kv: &KeyValue| kv.value.len())
-        .sum::<usize>();
-    size_of::<Event>() + key.len() + values
+    size_of::<Event>() + event.key().len() + value
 }
 
 #[cfg(test)]
@@ -170,7 +165,6 @@ mod tests {
         let event = Event::Delete {
             key: "k".into(),
             revision,
-            previous: None,
         };
         WatchBatch {
             events: vec![event; events],

@@ -19,7 +19,7 @@ use crate::{Error, Revision};
 pub(super) const LARGEST_REPLY: usize = 1 << 30;
 
 /// The largest watch message that is accepted. A fragment is at most etcd's largest request (1.5 MiB) and one
-/// event more (two values); 64 MiB leave room for an operator who has raised `--max-request-bytes` to 10 MiB.
+/// event more; 64 MiB leave room for an operator who has raised `--max-request-bytes` to 10 MiB.
 const LARGEST_WATCH_MESSAGE: usize = 64 << 20;
 
 /// How long a call may take, all its attempts together. etcd gives up a request by itself after 5 s and two
@@ -212,7 +212,6 @@ impl Member {
         let options = WatchOptions::new()
             .with_range(wire::range_end(prefix))
             .with_start_revision(start)
-            .with_prev_key()
             .with_fragment();
         let request = Request::read("watch").at(start - 1);
         let mut client = self

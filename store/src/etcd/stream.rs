@@ -22,7 +22,7 @@ use super::whole_revisions::WholeRevisions;
 use super::wire;
 use crate::{Error, Event, Feed, Limits, Overflow, Revision, Watch, channel};
 
-/// What may wait for a slow consumer: a burst of 64 Ki changes of 1 KB with their previous values is 128 MiB.
+/// What may wait for a slow consumer: a burst of 64 Ki changes of 2 KB is 128 MiB.
 /// With one watch for each of about twenty resources, only one of which bursts, that is the memory at stake.
 const LIMITS: Limits = Limits {
     events: 64 << 10,

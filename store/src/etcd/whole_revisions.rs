@@ -77,7 +77,6 @@ mod tests {
         let event = |revision: &Revision| Event::Delete {
             key: "k".into(),
             revision: *revision,
-            previous: None,
         };
         revisions.iter().map(event).collect()
     }

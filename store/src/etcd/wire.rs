@@ -22,18 +22,13 @@ pub(super) fn key_value(kv: PbKeyValue) -> Result<KeyValue, Error> {
 pub(super) fn event(event: PbEvent) -> Result<Event, Error> {
     let is_delete = event.r#type == EventType::Delete as i32;
     let kv = event.kv.ok_or_else(|| broken("an event without a key"))?;
-    let previous = event.prev_kv.map(key_value).transpose()?;
     if is_delete {
         return Ok(Event::Delete {
             key: key(kv.key)?,
             revision: kv.mod_revision,
-            previous,
         });
     }
-    Ok(Event::Put {
-        kv: key_value(kv)?,
-        previous,
-    })
+    Ok(Event::Put { kv: key_value(kv)? })
 }
 
 pub(super) fn revision(header: Option<&PbResponseHeader>) -> Result<Revision, Error> {

@@ -68,7 +68,7 @@ macro_rules! store_suite {
             a_prefix_matches_its_own_keys_only,
             a_past_revision_is_read_as_it_was_and_a_future_one_is_refused,
             compaction_forgets_history_and_says_so,
-            a_watch_replays_the_past_in_order_with_previous_values,
+            a_watch_replays_the_past_in_order,
             a_watch_goes_on_from_the_past_into_the_present,
             a_watch_delivers_whole_revisions_only,
             a_watch_that_nobody_reads_for_a_while_loses_nothing,
