@@ -93,7 +93,7 @@ impl NodeStreams {
 }
 
 /// Where a node's agent listens.
-fn agent_address(node: &Node) -> Result<(String, u16), Status> {
+pub fn agent_address(node: &Node) -> Result<(String, u16), Status> {
     let name = &gantry_proto::Kind::metadata(node).name;
     let status = node.status();
     let internal = status

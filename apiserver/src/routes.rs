@@ -12,6 +12,7 @@ use gantry_proto::api::v1::diagnostics_server::DiagnosticsServer;
 use gantry_proto::api::v1::nodes_server::NodesServer;
 use gantry_proto::api::v1::pods_server::PodsServer;
 use gantry_proto::api::v1::resources_server::ResourcesServer;
+use gantry_proto::api::v1::traces_server::TracesServer;
 use gantry_proto::schema;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::metrics::Registry as MetricsRegistry;
@@ -28,14 +29,16 @@ use crate::services::diagnostics::DiagnosticsService;
 use crate::services::nodes::NodesService;
 use crate::services::pods::PodsService;
 use crate::services::resources::ResourcesService;
+use crate::services::traces::TracesService;
 use crate::services::{MAX_MESSAGE_BYTES, SERVER_VERSION};
 
 /// What reflection lists. The schema has services of other components too.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "gantry.api.v1.Resources",
     "gantry.api.v1.Pods",
     "gantry.api.v1.Nodes",
     "gantry.api.v1.Diagnostics",
+    "gantry.api.v1.Traces",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
@@ -72,6 +75,10 @@ fn grpc(
         registry: registry.clone(),
         nodes: nodes.clone(),
     };
+    let traces = TracesService {
+        registry: registry.clone(),
+        nodes: nodes.clone(),
+    };
     let nodes = NodesService { registry, nodes };
     let reflection = || {
         let described = [
@@ -94,6 +101,7 @@ fn grpc(
     .add_service(PodsServer::new(pods).max_decoding_message_size(MAX_MESSAGE_BYTES))
     .add_service(NodesServer::new(nodes).max_decoding_message_size(MAX_MESSAGE_BYTES))
     .add_service(DiagnosticsServer::new(diagnostics).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    .add_service(TracesServer::new(traces).max_decoding_message_size(MAX_MESSAGE_BYTES))
     .add_service(HealthServer::new(
         tonic_health::server::HealthService::from_health_reporter(health_reporter),
     ))

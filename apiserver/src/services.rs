@@ -16,6 +16,7 @@ mod watch;
 pub mod pods;
 pub mod nodes;
 pub mod diagnostics;
+pub mod traces;
 
 pub use discovery::SERVER_VERSION;
 
@@ -25,8 +26,8 @@ const MAX_REQUEST_BYTES: usize = 3 << 20;
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Who sent a request; the connection's certificate told. Everybody else is anonymous.
-fn caller<T>(request: &tonic::Request<T>) -> Caller {
 #[allow(clippy::disallowed_methods, reason = "a request comes in now")]
+fn caller<T>(request: &tonic::Request<T>) -> Caller {
     let user = request.extensions().get::<Arc<User>>().cloned();
     Caller {
         user: user.unwrap_or_else(|| Arc::new(User::anonymous())),

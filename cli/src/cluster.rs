@@ -274,6 +274,21 @@ impl Cluster {
         .await
     }
 
+    pub async fn read_trace(&self, request: api::ReadTraceRequest) -> Result<api::ReadTraceReply, Failure> {
+        self.call(request, async |connection, request| {
+            connection.traces().read(request).await
+        })
+        .await
+    }
+
+    pub async fn report_trace(&self, request: api::ReportTraceRequest) -> Result<(), Failure> {
+        self.call(request, async |connection, request| {
+            connection.traces().report(request).await
+        })
+        .await
+        .map(drop)
+    }
+
     pub async fn logs(&self, request: api::LogsRequest) -> Result<Streaming<api::LogsReply>, Failure> {
         self.stream(request, async |connection, request| {
             connection.pods().logs(request).await

@@ -7,6 +7,7 @@ pub mod create;
 pub mod delete;
 pub mod logs;
 pub mod why;
+pub mod trace;
 pub mod rollout;
 pub mod set;
 pub mod scale;
@@ -22,7 +23,7 @@ pub mod init;
 pub mod completion;
 
 use crate::session::Session;
-use crate::trace;
+use crate::trace as traced;
 
 macro_rules! commands {
     ($($variant:ident = $module:ident $(as $trace:literal)?,)*) => {
@@ -43,7 +44,7 @@ macro_rules! commands {
         }
     };
     (@traced $work:ident, $session:ident, $trace:literal) => {
-        trace::root($trace, $session.options.verbose > 0, $work).await
+        traced::root($trace, $session.options.verbose > 0, $work).await
     };
     (@traced $work:ident, $session:ident) => {
         $work.await
@@ -60,6 +61,7 @@ commands! {
     Delete = delete as "gantry delete",
     Logs = logs,
     Why = why,
+    Trace = trace,
     Rollout = rollout,
     Set = set as "gantry set",
     Scale = scale as "gantry scale",

@@ -5,6 +5,7 @@ mod session;
 mod cluster;
 mod failure;
 mod trace;
+mod trace_tree;
 mod kubeconfig;
 mod manifest;
 mod last_applied;
@@ -64,6 +65,7 @@ pub async fn run() -> ExitCode {
         options: command_line.options,
     };
     let result = command_line.command.run(&session).await;
+    trace::report(&session).await;
     telemetry.shutdown();
     match result {
         Ok(()) => ExitCode::SUCCESS,

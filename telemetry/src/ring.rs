@@ -20,6 +20,11 @@ const KEPT_SPANS: usize = 4096;
 /// Attributes of a span that are kept; ours have fewer.
 const KEPT_ATTRIBUTES: usize = 12;
 
+/// The service name of the command line, which reports its spans.
+const COMMAND_SERVICE: &str = "gantry-cli";
+/// The longest name or attribute in a report.
+const REPORTED_TEXT_BYTES: usize = 256;
+
 static RING: OnceLock<Ring> = OnceLock::new();
 
 /// The last spans that ended in this process, or that another has handed over.
@@ -40,6 +45,22 @@ struct Record {
     failed: bool,
     attributes: Vec<KeyValue>,
     links: Vec<TraceId>,
+}
+
+/// A span of another process, as that process tells it.
+#[derive(Debug)]
+pub struct Reported<'a> {
+    /// Ids in hexadecimal; the parent's is empty for a root.
+    pub trace_id: &'a str,
+    pub span_id: &'a str,
+    pub parent_span_id: &'a str,
+    pub name: String,
+    pub start_unix_nanos: u64,
+    pub end_unix_nanos: u64,
+    pub error: bool,
+    pub attributes: Vec<(String, String)>,
+    /// Who says so.
+    pub user: String,
 }
 
 /// The process's ring. Empty in a process that has not called [`crate::init`].
@@ -64,6 +85,63 @@ impl Ring {
                 .map(Record::to_json)
                 .collect(),
         )
+    }
+
+    /// Remembers a span of a command that will not be there to be asked. It is kept under that command's service
+    /// name and with the name of its user, so that nobody speaks for a component. Fails with what is wrong with it.
+    pub fn report(&self, span: Reported<'_>) -> Result<(), String> {
+        let id = |text: &str| {
+            let id = SpanId::from_hex(text).ok().filter(|_| text.len() == 16);
+            id.ok_or_else(|| format!("{text:?} is not a span id: it has 16 hexadecimal digits"))
+        };
+        let trace_id = TraceId::from_hex(span.trace_id)
+            .ok()
+            .filter(|_| span.trace_id.len() == 32);
+        let too_long = |text: &str| text.len() > REPORTED_TEXT_BYTES;
+        let mut attributes = span.attributes;
+        attributes.truncate(KEPT_ATTRIBUTES);
+        if too_long(&span.name)
+            || attributes
+                .iter()
+                .any(|(key, value)| too_long(key) || too_long(value))
+        {
+            return Err(format!("a span's texts have at most {REPORTED_TEXT_BYTES} bytes"));
+        }
+        attributes.push(("user.name".into(), span.user));
+        self.push(Record {
+            service: COMMAND_SERVICE.into(),
+            trace_id: trace_id.ok_or_else(|| {
+                format!(
+                    "{:?} is not a trace id: it has 32 hexadecimal digits",
+                    span.trace_id
+                )
+            })?,
+            span_id: id(span.span_id)?,
+            parent_span_id: match span.parent_span_id {
+                "" => SpanId::INVALID,
+                parent => id(parent)?,
+            },
+            name: span.name.into(),
+            start: SystemTime::UNIX_EPOCH + Duration::from_nanos(span.start_unix_nanos),
+            end: SystemTime::UNIX_EPOCH + Duration::from_nanos(span.end_unix_nanos),
+            failed: span.error,
+            attributes: attributes
+                .into_iter()
+                .map(|(key, value)| KeyValue::new(key, value))
+                .collect(),
+            links: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// All that is remembered, for a process that hands it over before it ends: the trace of each span, and the span
+    /// as [`Ring::trace`] has it.
+    pub fn all(&self) -> Vec<(String, Value)> {
+        let spans = self.lock();
+        spans
+            .iter()
+            .map(|span| (span.trace_id.to_string(), span.to_json()))
+            .collect()
     }
 
     fn push(&self, record: Record) {
@@ -209,6 +287,28 @@ mod tests {
                 .as_array()
                 .map(Vec::len),
             Some(KEPT_SPANS)
+        );
+        let reported = |span_id, name: &str| Reported {
+            trace_id: "0000000000000000000000000000000a",
+            span_id,
+            parent_span_id: "",
+            name: name.into(),
+            start_unix_nanos: 1,
+            end_unix_nanos: 2,
+            error: false,
+            attributes: Vec::new(),
+            user: "jane".into(),
+        };
+        assert_eq!(ring.report(reported("000000000000000b", "gantry apply")), Ok(()));
+        let found = ring.trace("0000000000000000000000000000000a").unwrap();
+        assert_eq!(
+            (&found[0]["service"], &found[0]["attributes"]["user.name"]),
+            (&json!("gantry-cli"), &json!("jane"))
+        );
+        assert!(ring.report(reported("b", "gantry apply")).is_err());
+        assert!(
+            ring.report(reported("000000000000000b", &"x".repeat(300)))
+                .is_err()
         );
         for bad in ["", "1", "xyz", &"0".repeat(32)] {
             assert_eq!(ring.trace(bad), None, "{bad:?}");

@@ -2,7 +2,7 @@
 //! node (containerd, node-agent, proxy) in one of its own.
 
 use crate::eventually;
-use crate::network::{self, CONTROL_PLANE, Network};
+use crate::network::{self, CONTROL_PLANE, Network, STANDBY};
 use crate::process::Process;
 use crate::traces::Collector;
 use anyhow::{Context as _, bail};
@@ -31,6 +31,8 @@ pub fn take_turn() -> MutexGuard<'static, ()> {
 /// What a cluster is made of.
 pub struct Options {
     pub nodes: usize,
+    /// Start a second apiserver, scheduler and controller-manager.
+    pub standby: bool,
     /// Collect traces.
     pub traces: bool,
     /// Further arguments by component name.
@@ -41,6 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             nodes: 1,
+            standby: false,
             traces: false,
             arguments: Vec::new(),
         }
@@ -51,6 +54,8 @@ impl Default for Options {
 pub struct Cluster {
     // Fields are dropped in this order: processes before the network and the folder they live in.
     pub nodes: Vec<Node>,
+    /// The second control plane, where there is one.
+    pub standby: Option<ControlPlane>,
     pub controller_manager: Process,
     pub scheduler: Process,
     pub apiserver: Process,
@@ -59,6 +64,12 @@ pub struct Cluster {
     pub network: Network,
     folder: PathBuf,
     _turn: MutexGuard<'static, ()>,
+}
+
+pub struct ControlPlane {
+    pub controller_manager: Process,
+    pub scheduler: Process,
+    pub apiserver: Process,
 }
 
 pub struct Node {
@@ -97,18 +108,16 @@ impl Cluster {
             .then(|| Collector::start(COLLECTOR.parse()?))
             .transpose()?;
         let pki = folder.join("pki");
-        let server = format!("https://{CONTROL_PLANE}:6443");
+        let addresses = [CONTROL_PLANE, STANDBY].map(|address| address.to_string());
+        let planes = if options.standby { 2 } else { 1 };
+        let mut init = vec!["init".to_string(), "--dir".into(), text(&pki)];
+        for address in &addresses[..planes] {
+            init.extend(["--san".into(), address.clone()]);
+            init.extend(["--server".into(), format!("https://{address}:6443")]);
+        }
         run(
             &binary("gantry")?,
-            &[
-                "init",
-                "--dir",
-                &text(&pki),
-                "--san",
-                &CONTROL_PLANE.to_string(),
-                "--server",
-                &server,
-            ],
+            &init.iter().map(String::as_str).collect::<Vec<_>>(),
         )?;
 
         // A node's process is named `component/node`: one component, a log for each node.
@@ -135,33 +144,24 @@ impl Cluster {
             &plane,
             etcd_arguments(&pki, &folder),
         )?;
-        let apiserver = start(
-            "gantry-apiserver",
-            binary("gantry-apiserver")?,
-            &plane,
-            apiserver_arguments(&pki),
-        )?;
-        let scheduler = start(
-            "gantry-scheduler",
-            binary("gantry-scheduler")?,
-            &plane,
-            component_arguments(&pki, "scheduler", &[("--listen", "127.0.0.1:10259")]),
-        )?;
-        let controller_manager = start(
-            "gantry-controller-manager",
-            binary("gantry-controller-manager")?,
-            &plane,
-            component_arguments(
+        let ControlPlane {
+            controller_manager,
+            scheduler,
+            apiserver,
+        } = start_control_plane(&start, &pki, &plane, "", &addresses[0])?;
+        let standby = match options.standby {
+            true => Some(start_control_plane(
+                &start,
                 &pki,
-                "controller-manager",
-                &[
-                    ("--listen", "127.0.0.1:10257"),
-                    ("--cluster-cidr", "10.244.0.0/16"),
-                ],
-            ),
-        )?;
+                &plane,
+                "/standby",
+                &addresses[1],
+            )?),
+            false => None,
+        };
         let mut cluster = Cluster {
             nodes: Vec::new(),
+            standby,
             controller_manager,
             scheduler,
             apiserver,
@@ -441,6 +441,9 @@ impl Cluster {
             &self.scheduler,
             &self.controller_manager,
         ];
+        if let Some(standby) = &self.standby {
+            all.extend([&standby.apiserver, &standby.scheduler, &standby.controller_manager]);
+        }
         for node in &self.nodes {
             all.extend([&node.containerd, &node.agent, &node.proxy]);
         }
@@ -545,10 +548,50 @@ fn etcd_arguments(pki: &Path, folder: &Path) -> Vec<String> {
     ]
 }
 
-fn apiserver_arguments(pki: &Path) -> Vec<String> {
+/// Apiserver, scheduler and controller-manager, which listen on one address each.
+fn start_control_plane(
+    start: &Start<'_>,
+    pki: &Path,
+    namespace: &str,
+    suffix: &str,
+    address: &str,
+) -> anyhow::Result<ControlPlane> {
+    let at = |port: u16| format!("{address}:{port}");
+    let name = |component: &str| format!("{component}{suffix}");
+    Ok(ControlPlane {
+        apiserver: start(
+            &name("gantry-apiserver"),
+            binary("gantry-apiserver")?,
+            namespace,
+            apiserver_arguments(pki, &at(6443)),
+        )?,
+        scheduler: start(
+            &name("gantry-scheduler"),
+            binary("gantry-scheduler")?,
+            namespace,
+            component_arguments(
+                pki,
+                "scheduler",
+                &[("--listen", &at(10259)), ("--metrics-listen", &at(10260))],
+            ),
+        )?,
+        controller_manager: start(
+            &name("gantry-controller-manager"),
+            binary("gantry-controller-manager")?,
+            namespace,
+            component_arguments(
+                pki,
+                "controller-manager",
+                &[("--listen", &at(10257)), ("--cluster-cidr", "10.244.0.0/16")],
+            ),
+        )?,
+    })
+}
+
+fn apiserver_arguments(pki: &Path, listen: &str) -> Vec<String> {
     let file = |name: &str| text(&pki.join(name));
     vec![
-        "--listen=0.0.0.0:6443".into(),
+        format!("--listen={listen}"),
         format!("--tls-cert={}", file("apiserver/tls.crt")),
         format!("--tls-key={}", file("apiserver/tls.key")),
         format!("--client-ca={}", file("ca.crt")),

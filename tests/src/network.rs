@@ -10,6 +10,9 @@ use std::process::Command;
 /// The control plane's address on the bridge.
 pub const CONTROL_PLANE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 
+/// The address of a second control plane, in the same namespace.
+pub const STANDBY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+
 /// The namespaces of one cluster; removed when dropped.
 pub struct Network {
     prefix: String,
@@ -27,10 +30,12 @@ impl Network {
         ip(&["netns", "add", &plane])?;
         in_namespace(&plane, &["link", "set", "lo", "up"])?;
         in_namespace(&plane, &["link", "add", "fabric", "type", "bridge"])?;
-        in_namespace(
-            &plane,
-            &["addr", "add", &format!("{CONTROL_PLANE}/24"), "dev", "fabric"],
-        )?;
+        for address in [CONTROL_PLANE, STANDBY] {
+            in_namespace(
+                &plane,
+                &["addr", "add", &format!("{address}/24"), "dev", "fabric"],
+            )?;
+        }
         in_namespace(&plane, &["link", "set", "fabric", "up"])?;
         for number in 1..=nodes {
             let node = network.node(number);

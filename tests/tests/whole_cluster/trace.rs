@@ -40,6 +40,30 @@ fn one_trace_leads_from_apply_to_ready_and_to_the_proxy() {
         );
     }
     heartbeats_have_no_trace(&cluster, &root.trace_id);
+    the_cluster_itself_shows_the_trace(&cluster, &root.trace_id);
+}
+
+fn the_cluster_itself_shows_the_trace(cluster: &Cluster, apply: &str) {
+    let shown = cluster.gantry(&["trace", "deployment/web"]);
+    assert!(shown.ok && shown.stderr.is_empty(), "{shown:?}");
+    assert!(shown.stdout.contains(apply), "the trace of the last change is the apply's: {shown:?}");
+    for step in [
+        "gantry apply  [cli]",
+        "Resources/Create  [apiserver]",
+        "store.txn",
+        "deployment.reconcile default/web  [controller-manager]",
+        "scheduler.schedule",
+        "sandbox.create",
+        "container.start",
+        "proxy.program",
+        "critical path",
+    ] {
+        assert!(shown.stdout.contains(step), "{step:?} is not in: {}", shown.stdout);
+    }
+    let by_id = cluster.must(&["trace", "--id", apply]);
+    assert!(by_id.contains("container.start"), "{by_id}");
+    let unknown = cluster.gantry(&["trace", "deployment/none"]);
+    assert!(!unknown.ok && unknown.stderr.contains("(NotFound)"), "{unknown:?}");
 }
 
 /// What the trace of the sample must have: services, and the way from each late span back to the root.
