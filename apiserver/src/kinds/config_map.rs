@@ -54,7 +54,8 @@ fn validate(config_map: &ConfigMap, errors: &mut Errors) {
     let texts: usize = config_map.data.values().map(String::len).sum();
     let binaries: usize = config_map.binary_data.values().map(Vec::len).sum();
     if texts + binaries > MAX_BYTES {
-        errors.too_long(&Path::new(""), MAX_BYTES);
+        // How Kubernetes writes the path of the object as a whole.
+        errors.too_long(&Path::new("[]"), MAX_BYTES);
     }
 }
 
@@ -88,7 +89,7 @@ mod tests {
         );
         check(
             json!({"data": {"a": "x".repeat((1 << 20) + 1)}}),
-            &[": Too long: may not be more than 1048576 bytes"],
+            &["[]: Too long: may not be more than 1048576 bytes"],
         );
     }
 

@@ -128,10 +128,6 @@ fn validate_running(container: &Container, pod: &Pod, path: &Path, errors: &mut 
     if let Some(lifecycle) = &container.lifecycle {
         let grace_seconds = pod.spec.termination_grace_period_seconds;
         probe::validate_lifecycle(lifecycle, grace_seconds, &path.child("lifecycle"), errors);
-        if lifecycle.stop_signal.is_some() && pod.spec.os.is_none() {
-            let detail = "may not be set for containers with empty `spec.os.name`";
-            errors.forbidden(&path.child("lifecycle.stopSignal"), detail);
-        }
     }
     for (field, probe, kind) in [
         ("livenessProbe", &container.liveness_probe, probe::Kind::Liveness),

@@ -206,7 +206,11 @@ fn validate_rolling_update(update: &RollingUpdateDeployment, path: &Path, errors
             None => not_negative(value.int_val, path, errors),
         }
     }
-    let amount = |value: &IntOrString| value.as_int().or_else(|| percent(value)).unwrap_or(0);
+    let number = |value: &IntOrString| value.as_str()?.parse().ok();
+    let amount = |value: &IntOrString| {
+        let counted = value.as_int().or_else(|| percent(value));
+        counted.or_else(|| number(value)).unwrap_or(0)
+    };
     if amount(unavailable) == 0 && amount(surge) == 0 {
         errors.invalid(
             &unavailable_path,

@@ -2,7 +2,7 @@
 
 use super::field::{Errors, IMMUTABLE, Path};
 use super::selector::validate_labels;
-use super::{Rules, Target, ip, metadata, names, ports, semantic};
+use super::{Rules, Target, ip, metadata, names, ports, semantic, unsupported};
 use gantry_proto::discovery::v1::{Endpoint, EndpointHints, EndpointPort, EndpointSlice};
 use gantry_proto::meta::v1::StatusCause;
 use std::collections::BTreeSet;
@@ -47,8 +47,14 @@ impl Rules for EndpointSlices {
     }
 
     fn warnings(&self, new: &EndpointSlice, old: Option<&EndpointSlice>) -> Vec<String> {
-        let is_deprecated = old.is_none() && new.address_type == "FQDN";
-        Vec::from_iter(is_deprecated.then(|| "spec.addressType: FQDN endpoints are deprecated".to_string()))
+        let mut warnings = Vec::new();
+        if old.is_none() && new.address_type == "FQDN" {
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".to_string());
+        }
+        if old.is_none_or(|old| old.endpoints != new.endpoints) {
+            unsupported::endpoint_slice(new, &mut warnings);
+        }
+        warnings
     }
 
     fn validate(&self, slice: &EndpointSlice) -> Vec<StatusCause> {
@@ -59,12 +65,10 @@ impl Rules for EndpointSlices {
 
     fn validate_update(&self, new: &EndpointSlice, old: &EndpointSlice, _target: Target) -> Vec<StatusCause> {
         let mut errors = Errors::new();
+        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
         validate(new, Some(old), &mut errors);
         if new.address_type != old.address_type {
             errors.invalid(&Path::new("addressType"), &new.address_type, IMMUTABLE);
-        }
-        if errors.is_empty() {
-            metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
         }
         errors.into_causes()
     }

@@ -25,10 +25,8 @@ impl Rules for Events {
 
     fn validate_update(&self, new: &Event, old: &Event, _target: Target) -> Vec<StatusCause> {
         let mut errors = Errors::new();
+        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
         validate(new, &mut errors);
-        if errors.is_empty() {
-            metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
-        }
         errors.into_causes()
     }
 

@@ -2,6 +2,7 @@
 
 use gantry_proto::meta::v1::StatusCause;
 use serde::Serialize;
+use std::collections::HashSet;
 use std::fmt;
 
 /// Where a field is, such as `spec.containers[0].ports[1].name`. A path borrows its parent and is rendered
@@ -171,12 +172,10 @@ impl Errors {
 
     /// The causes, each once: some fields are looked at twice, and say the same twice.
     pub fn into_causes(self) -> Vec<StatusCause> {
-        let mut causes: Vec<StatusCause> = Vec::with_capacity(self.0.len());
-        for cause in self.0 {
-            if !causes.contains(&cause) {
-                causes.push(cause);
-            }
-        }
+        // A set, because an object can be wrong in as many places as fit into it.
+        let mut said = HashSet::new();
+        let mut causes = self.0;
+        causes.retain(|cause| said.insert((cause.field.clone(), cause.message.clone())));
         causes
     }
 

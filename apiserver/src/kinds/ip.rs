@@ -1,6 +1,6 @@
 //! Addresses and CIDRs (apimachinery's util/validation/ip.go, with StrictIPCIDRValidation on).
 
-use super::field::{Errors, Path};
+use super::field::{Errors, Path, quoted};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address in a field that once took forms that only some parsers read: leading zeros and IPv4 written as
@@ -99,6 +99,29 @@ pub fn validate_cidr(value: &str, kept: &[String], path: &Path, errors: &mut Err
         errors.invalid(path, value, "must not have an IPv4-mapped IPv6 address");
     } else if sloppy.0 != masked(sloppy.0, sloppy.1) {
         errors.invalid(path, value, "must not have bits set beyond the prefix length");
+    }
+}
+
+/// What to say of an address that is taken although it is not written as it should be.
+pub fn warning(value: &str, path: &Path) -> Option<String> {
+    let meant = parse_sloppy(value)?;
+    match value.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => {
+            let canonical = address.to_string();
+            (canonical != value).then(|| {
+                format!(
+                    "{path}: IPv6 address {} should be in RFC 5952 canonical format ({})",
+                    quoted(value),
+                    quoted(&canonical)
+                )
+            })
+        }
+        Ok(IpAddr::V4(_)) => None,
+        Ok(IpAddr::V6(_)) | Err(_) => Some(format!(
+            "{path}: non-standard IP address {} is invalid: use {}",
+            quoted(value),
+            quoted(&meant.to_string())
+        )),
     }
 }
 

@@ -45,7 +45,6 @@ pub fn keep_for_update(new: &mut ObjectMeta, old: &ObjectMeta) {
 pub fn keep_for_status(new: &mut ObjectMeta, old: &ObjectMeta) {
     keep_for_update(new, old);
     new.deletion_timestamp = old.deletion_timestamp;
-    new.owner_references.clone_from(&old.owner_references);
 }
 
 /// What is wrong with a new object's metadata.
@@ -104,8 +103,10 @@ pub fn validate_known_finalizer(finalizer: &str, path: &Path, errors: &mut Error
     }
 }
 
-/// What is wrong with an updated object's metadata. The resourceVersion is the caller's to compare.
+/// What is wrong with an updated object's metadata, before anything that a kind looks at. The resourceVersion is
+/// the caller's to compare. A name that is there already need only fit a URL.
 pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta, errors: &mut Errors) {
+    validate(new, !old.namespace.is_empty(), names::path_segment, errors);
     if old.deletion_timestamp.is_some() {
         let known: BTreeSet<&String> = old.finalizers.iter().collect();
         let added: BTreeSet<&String> = new
@@ -157,10 +158,6 @@ pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta, errors: &mut Errors) 
         &grace,
         errors,
     );
-    validate_labels(&new.labels, &PATH.child("labels"), errors);
-    validate_annotations(&new.annotations, &PATH.child("annotations"), errors);
-    validate_owners(&new.owner_references, errors);
-    validate_managed_fields(&new.managed_fields, errors);
 }
 
 /// Refuses a change of a field that cannot change.

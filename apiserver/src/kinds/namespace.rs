@@ -60,6 +60,7 @@ impl Rules for Namespaces {
 
     fn validate_update(&self, new: &Namespace, old: &Namespace, target: Target) -> Vec<StatusCause> {
         let mut errors = Errors::new();
+        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
         if target != Target::Status {
             validate(new, &mut errors);
         }

@@ -53,6 +53,7 @@ impl Rules for Nodes {
 
     fn validate_update(&self, new: &Node, old: &Node, target: Target) -> Vec<StatusCause> {
         let mut errors = Errors::new();
+        metadata::validate_update(new.metadata(), old.metadata(), &mut errors);
         if target != Target::Status {
             validate(new, &mut errors);
         }

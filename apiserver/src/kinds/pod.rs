@@ -22,6 +22,7 @@ impl Rules for Pods {
 
     fn prepare_for_create(&self, pod: &mut Pod) {
         metadata::clear_for_create(pod.metadata_mut(), 1);
+        let created = pod.metadata().creation_timestamp;
         let spec = pod.spec_mut();
         if spec.service_account_name.is_empty() {
             spec.service_account_name = DEFAULT_SERVICE_ACCOUNT.into();
@@ -36,6 +37,7 @@ impl Rules for Pods {
             status.conditions.push(PodCondition {
                 r#type: "PodScheduled".into(),
                 status: "False".into(),
+                last_transition_time: created,
                 reason: "SchedulingGated".into(),
                 message: "Scheduling is blocked due to non-empty scheduling gates".into(),
                 ..PodCondition::default()
@@ -47,6 +49,8 @@ impl Rules for Pods {
     fn prepare_for_update(&self, new: &mut Pod, old: &Pod, target: Target) {
         if target == Target::Status {
             metadata::keep_for_status(new.metadata_mut(), old.metadata());
+            let owners = &old.metadata().owner_references;
+            new.metadata_mut().owner_references.clone_from(owners);
             new.spec.clone_from(&old.spec);
             pod_status::keep(new.status_mut(), old.status());
         } else {
@@ -273,6 +277,21 @@ mod tests {
         Pods.prepare_for_update(&mut status, &old, Target::Status);
         assert_eq!(status.spec(), old.spec());
         assert!(Pods.validate_update(&status, &old, Target::Status).is_empty());
+    }
+
+    #[test]
+    fn a_gated_pod_is_held_back_from_the_moment_it_is_created() {
+        let mut object = minimal();
+        object["metadata"]["creationTimestamp"] = json!("2026-01-02T03:04:05Z");
+        object["spec"]["schedulingGates"] = json!([{"name": "a.b/c"}]);
+        let pod = pod(object);
+        let condition = &pod.status().conditions[0];
+        assert_eq!(condition.reason, "SchedulingGated");
+        assert_eq!(condition.last_transition_time, pod.metadata().creation_timestamp);
+        assert!(
+            Pods.warnings(&pod, None).is_empty(),
+            "the scheduler holds it back"
+        );
     }
 
     #[test]

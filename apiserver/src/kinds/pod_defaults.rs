@@ -239,7 +239,9 @@ fn image_tag(image: &str) -> Option<&str> {
     } else {
         path
     };
-    let readable = path.len() <= IMAGE_NAME_MAX
+    // The path is measured without the host, and with the folder that a short name leaves out.
+    let left_out = if path.contains('/') { 0 } else { "library/".len() };
+    let readable = rest.len() + left_out <= IMAGE_NAME_MAX
         && (!is_domain || is_image_domain(first))
         && rest.split('/').all(is_image_component)
         && tag.is_none_or(is_image_tag)

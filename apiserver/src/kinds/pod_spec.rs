@@ -1,10 +1,10 @@
 //! What is wrong with a pod's spec, also inside a template (ValidatePodSpec).
 
 use super::container::{self, one_of};
-use super::field::{Errors, Json, Path, inclusive_range, not_negative};
+use super::field::{Errors, Json, Path, inclusive_range, not_negative, quoted};
 use super::selector::validate_labels;
 use super::{affinity, ip, names, resources, scheduling, security, volume};
-use gantry_proto::core::v1::{EnvVar, PodDnsConfig, PodSpec, VolumeSource};
+use gantry_proto::core::v1::{EnvVar, PodDnsConfig, PodSpec, ResourceRequirements, VolumeSource};
 use gantry_proto::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +94,12 @@ fn validate_claims<'a>(spec: &'a PodSpec, list: &Path, errors: &mut Errors) -> B
         match sources.iter().filter(|(_, name)| name.is_some()).count() {
             0 => {
                 let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
-                errors.invalid(&path, Json::of(claim), detail);
+                // The names are those of Go's internal type.
+                let shown = format!(
+                    "{{\"Name\":{},\"ResourceClaimName\":null,\"ResourceClaimTemplateName\":null}}",
+                    quoted(&claim.name)
+                );
+                errors.invalid(&path, Json::text(shown), detail);
             }
             1 => {}
             _ => errors.invalid(
@@ -296,10 +301,13 @@ fn validate_classes(spec: &PodSpec, path: &Path, errors: &mut Errors) {
             errors,
         );
     }
-    let overhead = path.child("overhead");
-    for (name, quantity) in &spec.overhead {
-        errors.invalid_each(&overhead.child("limits").key(name), name, names::qualified(name));
-        resources::validate_quantity(name, quantity, &overhead.child("limits").key(name), errors);
+    if !spec.overhead.is_empty() {
+        // Kubernetes checks it as if it were a container's limits.
+        let limits = ResourceRequirements {
+            limits: spec.overhead.clone(),
+            ..ResourceRequirements::default()
+        };
+        resources::validate_container(&limits, &BTreeSet::new(), &path.child("overhead"), errors);
     }
 }
 
@@ -390,10 +398,9 @@ pub fn validate_annotations(
             "must set spec.nodeName if mirror pod annotation is set",
         );
     }
-    // Go reads it strictly: no plus sign, no leading zeros.
+    // No plus sign, and no leading zero that no minus sign comes before.
     let is_cost = |value: &String| {
-        let digits = value.strip_prefix('-').unwrap_or(value);
-        let plain = value == "0" || !digits.starts_with(['0', '+']);
+        let plain = value == "0" || !value.starts_with(['0', '+']);
         plain && value.parse::<i32>().is_ok()
     };
     if let Some(value) = annotations.get(DELETION_COST).filter(|value| !is_cost(value)) {

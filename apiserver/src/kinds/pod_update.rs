@@ -106,13 +106,7 @@ fn validate_deadline(new: Option<i64>, old: Option<i64>, errors: &mut Errors) ->
 fn validate_tolerations(new: &[Toleration], old: &[Toleration], errors: &mut Errors) {
     let path = PATH.child("tolerations");
     let same = |a: &Toleration, b: &Toleration| {
-        Toleration {
-            toleration_seconds: None,
-            ..a.clone()
-        } == Toleration {
-            toleration_seconds: None,
-            ..b.clone()
-        }
+        (&a.key, &a.operator, &a.value, &a.effect) == (&b.key, &b.operator, &b.value, &b.effect)
     };
     if old.iter().any(|old| !new.iter().any(|new| same(new, old))) {
         errors.forbidden(

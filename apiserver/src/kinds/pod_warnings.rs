@@ -1,9 +1,11 @@
 //! What the writer of a pod, or of a template, is told although it is accepted (pkg/api/pod/warnings.go).
 
 use super::field::{Path, quoted};
-use super::{names, unsupported};
-use gantry_proto::core::v1::{Container, ContainerPort, PodSpec};
-use gantry_proto::meta::v1::ObjectMeta;
+use super::{ip, names, unsupported};
+use gantry_proto::core::v1::{
+    Container, ContainerPort, DownwardApiVolumeFile, KeyToPath, NodeSelectorTerm, PodSpec, VolumeProjection,
+};
+use gantry_proto::meta::v1::{ObjectMeta, Quantity};
 use std::collections::{BTreeMap, BTreeSet};
 
 const DEPRECATED_ANNOTATIONS: &[(&str, &str)] = &[
@@ -21,6 +23,38 @@ const DEPRECATED_ANNOTATIONS: &[(&str, &str)] = &[
     ),
 ];
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+
+const DEPRECATED_NODE_LABELS: &[(&str, &str)] = &[
+    (
+        "beta.kubernetes.io/arch",
+        "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+    ),
+    (
+        "beta.kubernetes.io/os",
+        "deprecated since v1.14; use \"kubernetes.io/os\" instead",
+    ),
+    (
+        "failure-domain.beta.kubernetes.io/region",
+        "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
+    ),
+    (
+        "failure-domain.beta.kubernetes.io/zone",
+        "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead",
+    ),
+    (
+        "beta.kubernetes.io/instance-type",
+        "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead",
+    ),
+    ("app.kubernetes.io/created-by", "deprecated since v1.9"),
+    (
+        "scheduler.alpha.kubernetes.io/preferAvoidPods",
+        "deprecated since v1.22; use Taints and Tolerations instead",
+    ),
+    (
+        "node-role.kubernetes.io/master",
+        "use \"node-role.kubernetes.io/control-plane\" instead",
+    ),
+];
 
 const DEPRECATED_VOLUMES: &[(&str, &str)] = &[
     (
@@ -43,6 +77,7 @@ const DEPRECATED_VOLUMES: &[(&str, &str)] = &[
 /// `path` is empty for a pod, and the template's otherwise.
 pub fn collect(spec: &PodSpec, metadata: &ObjectMeta, path: &Path, warnings: &mut Vec<String>) {
     let spec_path = path.child("spec");
+    topology(spec, &spec_path, warnings);
     let annotations_path = path.child("metadata");
     let annotations_path = annotations_path.child("annotations");
     for (key, message) in DEPRECATED_ANNOTATIONS {
@@ -58,15 +93,7 @@ pub fn collect(spec: &PodSpec, metadata: &ObjectMeta, path: &Path, warnings: &mu
             }
         }
     }
-    for volume in &spec.volumes {
-        let sources = &volume.volume_source().projected().sources;
-        for _ in sources.iter().filter(|source| **source == Default::default()) {
-            warnings.push(format!(
-                "volume {} (Projected) has no sources provided",
-                quoted(&volume.name)
-            ));
-        }
-    }
+    overlapping_paths(spec, warnings);
     repeated_names(spec, &spec_path, warnings);
     if spec.security_context().seccomp_profile.is_none() && metadata.annotations.contains_key(SECCOMP_POD) {
         let field = annotations_path.key(SECCOMP_POD);
@@ -89,6 +116,7 @@ pub fn collect(spec: &PodSpec, metadata: &ObjectMeta, path: &Path, warnings: &mu
         ));
     }
     null_selectors(spec, &spec_path, warnings);
+    strange_addresses(spec, &spec_path, warnings);
     unsupported::pod_spec(spec, &spec_path, warnings);
 }
 
@@ -116,20 +144,195 @@ fn each_container(spec: &PodSpec, path: &Path, visit: &mut dyn FnMut(&Container,
     }
 }
 
+/// Labels of nodes that are out of use, values that no label can have, and constraints that select no pod.
+fn topology(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
+    let selector = path.child("nodeSelector");
+    for key in spec.node_selector.keys() {
+        if let Some(message) = deprecated_label(key) {
+            warnings.push(format!("{}: {message}", selector.key(key)));
+        }
+    }
+    let affinity = spec.affinity().node_affinity();
+    let affinity_path = path.child("affinity.nodeAffinity");
+    let required = affinity_path.child("requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
+    let terms = &affinity
+        .required_during_scheduling_ignored_during_execution()
+        .node_selector_terms;
+    for (i, term) in terms.iter().enumerate() {
+        node_term(term, false, &required.index(i), warnings);
+    }
+    let preferred = affinity_path.child("preferredDuringSchedulingIgnoredDuringExecution");
+    for (i, term) in affinity
+        .preferred_during_scheduling_ignored_during_execution
+        .iter()
+        .enumerate()
+    {
+        let item = preferred.index(i);
+        node_term(term.preference(), true, &item.child("preference"), warnings);
+    }
+    let spread = path.child("topologySpreadConstraints");
+    for (i, constraint) in spec.topology_spread_constraints.iter().enumerate() {
+        let item = spread.index(i);
+        if let Some(message) = deprecated_label(&constraint.topology_key) {
+            let key = &constraint.topology_key;
+            warnings.push(format!("{}: {key} is {message}", item.child("topologyKey")));
+        }
+        if constraint.label_selector.is_none() {
+            warnings.push(no_pod(&item));
+        }
+    }
+}
+
+fn node_term(term: &NodeSelectorTerm, checks_values: bool, path: &Path, warnings: &mut Vec<String>) {
+    let list = path.child("matchExpressions");
+    for (i, requirement) in term.match_expressions.iter().enumerate() {
+        let item = list.index(i);
+        let key = &requirement.key;
+        if let Some(message) = deprecated_label(key) {
+            warnings.push(format!("{}: {key} is {message}", item.child("key")));
+        }
+        let values = item.child("values");
+        for (j, value) in requirement.values.iter().enumerate().filter(|_| checks_values) {
+            let messages = names::label_value(value).into_iter();
+            warnings.extend(
+                messages.map(|message| format!("{}: {value} is invalid, {message}", values.index(j))),
+            );
+        }
+    }
+}
+
+fn deprecated_label(key: &str) -> Option<&'static str> {
+    let known = DEPRECATED_NODE_LABELS.iter().find(|(label, _)| *label == key);
+    known.map(|(_, message)| *message)
+}
+
+fn no_pod(path: &Path) -> String {
+    let field = path.child("labelSelector");
+    format!("{field}: a null labelSelector results in matching no pod")
+}
+
+fn strange_addresses(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
+    let servers = path.child("dnsConfig.nameservers");
+    for (i, server) in spec.dns_config().nameservers.iter().enumerate() {
+        warnings.extend(ip::warning(server, &servers.index(i)));
+    }
+    let aliases = path.child("hostAliases");
+    for (i, alias) in spec.host_aliases.iter().enumerate() {
+        warnings.extend(ip::warning(&alias.ip, &aliases.index(i).child("ip")));
+    }
+}
+
+/// A file that a volume would write twice, or where it needs a folder.
+fn overlapping_paths(spec: &PodSpec, warnings: &mut Vec<String>) {
+    for volume in &spec.volumes {
+        let source = volume.volume_source();
+        let mut warn = |what: &str, files: Vec<File>| {
+            let mut seen: Vec<File> = Vec::new();
+            for file in files {
+                for other in seen.iter().filter(|other| file.collides(other)) {
+                    let (file, other) = (file.shown(), other.shown());
+                    let name = quoted(&volume.name);
+                    warnings.push(format!(
+                        "volume {name} ({what}): overlapping paths: {file} with {other}"
+                    ));
+                }
+                seen.push(file);
+            }
+        };
+        let config_map = source.config_map();
+        let named = format!("ConfigMap {}", quoted(&config_map.local_object_reference().name));
+        warn(&named, items(&config_map.items, ""));
+        let secret = source.secret();
+        let named = format!("Secret {}", quoted(&secret.secret_name));
+        warn(&named, items(&secret.items, ""));
+        warn("DownwardAPI", downward(&source.downward_api().items, ""));
+        let projections = source.projected().sources.iter();
+        warn("Projected", projections.clone().flat_map(projected).collect());
+        for _ in projections.filter(|projection| **projection == Default::default()) {
+            let name = quoted(&volume.name);
+            warnings.push(format!("volume {name} (Projected) has no sources provided"));
+        }
+    }
+}
+
+/// A file in a volume, and what it comes from where there can be several.
+struct File {
+    path: String,
+    source: String,
+}
+
+impl File {
+    fn new(path: &str, source: &str) -> File {
+        File {
+            path: path.trim_end_matches('/').into(),
+            source: source.into(),
+        }
+    }
+
+    fn collides(&self, other: &File) -> bool {
+        let within = |a: &str, b: &str| {
+            a.strip_prefix(b)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        !self.path.is_empty()
+            && !other.path.is_empty()
+            && (within(&self.path, &other.path) || within(&other.path, &self.path))
+    }
+
+    fn shown(&self) -> String {
+        if self.source.is_empty() {
+            quoted(&self.path)
+        } else {
+            format!("{} ({})", quoted(&self.path), self.source)
+        }
+    }
+}
+
+fn items(items: &[KeyToPath], source: &str) -> Vec<File> {
+    items.iter().map(|item| File::new(&item.path, source)).collect()
+}
+
+fn downward(items: &[DownwardApiVolumeFile], source: &str) -> Vec<File> {
+    items.iter().map(|item| File::new(&item.path, source)).collect()
+}
+
+/// Sources that no node here can mount are left out.
+fn projected(projection: &VolumeProjection) -> Vec<File> {
+    let named = |kind: &str, name: &str| format!("{kind} {}", quoted(name));
+    if let Some(map) = projection.config_map.as_ref().filter(|map| !map.items.is_empty()) {
+        items(
+            &map.items,
+            &named("ConfigMap", &map.local_object_reference().name),
+        )
+    } else if let Some(secret) = projection
+        .secret
+        .as_ref()
+        .filter(|secret| !secret.items.is_empty())
+    {
+        items(
+            &secret.items,
+            &named("Secret", &secret.local_object_reference().name),
+        )
+    } else if let Some(api) = projection
+        .downward_api
+        .as_ref()
+        .filter(|api| !api.items.is_empty())
+    {
+        downward(&api.items, "DownwardAPI")
+    } else if let Some(token) = &projection.service_account_token {
+        vec![File::new(&token.path, "ServiceAccountToken")]
+    } else {
+        Vec::new()
+    }
+}
+
 /// A selector that is absent selects nothing, which is seldom meant.
 fn null_selectors(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
     let mut warn = |path: &Path, is_null: bool| {
         if is_null {
-            let field = path.child("labelSelector");
-            warnings.push(format!(
-                "{field}: a null labelSelector results in matching no pod"
-            ));
+            warnings.push(no_pod(path));
         }
     };
-    let spread = path.child("topologySpreadConstraints");
-    for (i, constraint) in spec.topology_spread_constraints.iter().enumerate() {
-        warn(&spread.index(i), constraint.label_selector.is_none());
-    }
     let (with, apart) = (
         spec.affinity().pod_affinity(),
         spec.affinity().pod_anti_affinity(),
@@ -205,10 +408,7 @@ fn fractional_bytes(container: &Container, path: &Path, warnings: &mut Vec<Strin
             ("resources.limits", &resources.limits),
             ("resources.requests", &resources.requests),
         ] {
-            if let Some(amount) = amounts
-                .get(name)
-                .filter(|amount| amount.milli_value() % 1000 != 0)
-            {
+            if let Some(amount) = amounts.get(name).filter(|amount| has_fraction(amount)) {
                 let shown = quoted(&amount.to_string());
                 let field = path.child(field);
                 warnings.push(format!(
@@ -218,6 +418,12 @@ fn fractional_bytes(container: &Container, path: &Path, warnings: &mut Vec<Strin
             }
         }
     }
+}
+
+/// Beyond what thousandths can count, nothing is written so finely.
+fn has_fraction(amount: &Quantity) -> bool {
+    let milli = amount.milli_value();
+    milli.unsigned_abs() < i64::MAX.unsigned_abs() && milli % 1000 != 0
 }
 
 fn hidden_variables(container: &Container, path: &Path, warnings: &mut Vec<String>) {
@@ -249,7 +455,11 @@ fn overlapping_ports(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
         for (i, port) in container.ports.iter().enumerate() {
             let here = list.index(i).to_string();
             if !port.host_ip.is_empty() && port.host_port == 0 {
-                warnings.push(format!("{here}: hostIP set without hostPort: {}", port.host_ip));
+                // As Go prints the structure.
+                warnings.push(format!(
+                    "{here}: hostIP set without hostPort: {{Name:{} HostPort:{} ContainerPort:{} Protocol:{} HostIP:{}}}",
+                    port.name, port.host_port, port.container_port, port.protocol, port.host_ip
+                ));
             }
             let others = by_number
                 .entry(format!("{}/{}", port.container_port, port.protocol))

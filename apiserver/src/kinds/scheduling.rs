@@ -73,10 +73,11 @@ pub fn validate_taints(taints: &[Taint], list: &Path, errors: &mut Errors) {
         if !seen.insert((&taint.key, &taint.effect)) {
             // The names are those of Go's internal type.
             let shown = format!(
-                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":null}}",
+                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":{}}}",
                 quoted(&taint.key),
                 quoted(&taint.value),
-                quoted(&taint.effect)
+                quoted(&taint.effect),
+                serde_json::to_string(&taint.time_added).unwrap_or_default()
             );
             errors.duplicate_because(
                 &path,

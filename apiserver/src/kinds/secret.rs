@@ -2,7 +2,7 @@
 
 use super::config_map::{IMMUTABLE_WHEN_SET, MAX_BYTES};
 use super::field::{Errors, IMMUTABLE, Path};
-use super::{Rules, Target, metadata, names};
+use super::{Rules, Target, metadata, names, unsupported};
 use gantry_proto::core::v1::Secret;
 use gantry_proto::meta::v1::StatusCause;
 
@@ -48,7 +48,7 @@ impl Rules for Secrets {
         errors.into_causes()
     }
 
-    fn warnings(&self, new: &Secret, _old: Option<&Secret>) -> Vec<String> {
+    fn warnings(&self, new: &Secret, old: Option<&Secret>) -> Vec<String> {
         let has_pem = |key: &str| {
             let text = new
                 .data
@@ -58,7 +58,11 @@ impl Rules for Secrets {
             text.contains("-----BEGIN ")
         };
         if new.r#type != "kubernetes.io/tls" {
-            Vec::new()
+            let mut warnings = Vec::new();
+            if old.is_none() {
+                unsupported::secret(new, &mut warnings);
+            }
+            warnings
         } else if !has_pem("tls.crt") {
             vec!["tls: failed to find any PEM data in certificate input".into()]
         } else if !has_pem("tls.key") {

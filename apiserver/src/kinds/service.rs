@@ -13,6 +13,7 @@ const AFFINITY_SECONDS: i32 = 10_800;
 const AFFINITY_MOST_SECONDS: i32 = 86_400;
 const TRAFFIC_DISTRIBUTIONS: &[&str] = &["PreferClose", "PreferSameZone", "PreferSameNode"];
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
 pub(super) const NONE: &str = "None";
 
 pub struct Services;
@@ -38,7 +39,7 @@ impl Rules for Services {
         if !spec.cluster_ip.is_empty() && spec.cluster_ips.is_empty() {
             spec.cluster_ips = vec![spec.cluster_ip.clone()];
         }
-        service_addresses::set_families(spec);
+        service_addresses::set_families(spec, None);
     }
 
     fn prepare_for_update(&self, new: &mut Service, old: &Service, target: Target) {
@@ -51,7 +52,7 @@ impl Rules for Services {
         new.status.clone_from(&old.status);
         service_update::keep_allocated(new.spec_mut(), old.spec());
         service_update::drop_for_type(new, old);
-        service_addresses::set_families(new.spec_mut());
+        service_addresses::set_families(new.spec_mut(), Some(old.spec()));
     }
 
     fn validate(&self, service: &Service) -> Vec<StatusCause> {
@@ -75,10 +76,16 @@ impl Rules for Services {
 
     fn warnings(&self, new: &Service, old: Option<&Service>) -> Vec<String> {
         let spec = new.spec();
-        if old.is_some_and(|old| old.spec() == spec) {
+        // Who reports a status is told nothing.
+        if old.is_some_and(|old| old.spec() == spec && old.status() != new.status()) {
             return Vec::new();
         }
         let mut warnings = Vec::new();
+        if new.metadata().annotations.contains_key(TOPOLOGY_HINTS) {
+            warnings.push(format!(
+                "annotation {TOPOLOGY_HINTS} is deprecated, please use service.kubernetes.io/topology-mode instead"
+            ));
+        }
         if is_headless(spec) && spec.r#type == "ClusterIP" {
             for (field, is_set) in [
                 ("loadBalancerIP", !spec.load_balancer_ip.is_empty()),
@@ -90,11 +97,19 @@ impl Rules for Services {
                 }
             }
         }
+        let external_ips = Path::new("spec.externalIPs");
+        for (i, address) in spec.external_ips.iter().enumerate() {
+            warnings.extend(ip::warning(address, &external_ips.index(i)));
+        }
         if !spec.external_ips.is_empty() && spec.cluster_ip != NONE && spec.r#type != "ExternalName" {
             warnings.push(
                 "spec.externalIPs is deprecated and may no longer be implemented in some clusters".into(),
             );
         }
+        warnings.extend(ip::warning(
+            &spec.load_balancer_ip,
+            &Path::new("spec.loadBalancerIP"),
+        ));
         if spec.r#type == "ExternalName" && !spec.external_ips.is_empty() {
             warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
         }
@@ -105,7 +120,9 @@ impl Rules for Services {
             let detail = "\"PreferClose\" is deprecated; use \"PreferSameZone\"";
             warnings.push(format!("spec.trafficDistribution: {detail}"));
         }
-        unsupported::service_spec(spec, &Path::new("spec"), &mut warnings);
+        if old.is_none_or(|old| old.spec() != spec) {
+            unsupported::service_spec(spec, &Path::new("spec"), &mut warnings);
+        }
         warnings
     }
 
@@ -565,7 +582,8 @@ mod tests {
         assert_eq!(
             warnings(json!({"type": "LoadBalancer", "ports": ports, "externalTrafficPolicy": "Local"})),
             [
-                "spec.type: accepted and stored, but not acted on yet (LoadBalancer: only its node ports are served)",
+                "spec.type: accepted and stored, but not acted on yet (LoadBalancer: nothing gives it an \
+                 address; its node ports are served)",
                 "spec.externalTrafficPolicy: accepted and stored, but not acted on yet",
             ]
         );

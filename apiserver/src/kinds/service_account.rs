@@ -1,7 +1,7 @@
 //! ServiceAccounts.
 
 use super::field::Errors;
-use super::{Rules, Target, metadata, names};
+use super::{Rules, Target, metadata, names, unsupported};
 use gantry_proto::core::v1::{ObjectReference, ServiceAccount};
 use gantry_proto::meta::v1::StatusCause;
 
@@ -47,13 +47,23 @@ impl Rules for ServiceAccounts {
                 .annotations
                 .contains_key(ENFORCE_MOUNTABLE_SECRETS)
         };
-        if !has(new) || old.is_some_and(has) {
-            return Vec::new();
+        let mut warnings = Vec::new();
+        if has(new) && !old.is_some_and(has) {
+            warnings.push(format!(
+                "metadata.annotations[{ENFORCE_MOUNTABLE_SECRETS}]: deprecated in v1.32+; prefer separate namespaces \
+                 to isolate access to mounted secrets"
+            ));
         }
-        vec![format!(
-            "metadata.annotations[{ENFORCE_MOUNTABLE_SECRETS}]: deprecated in v1.32+; prefer separate namespaces to \
-             isolate access to mounted secrets"
-        )]
+        let asks = |account: &ServiceAccount| {
+            (
+                account.automount_service_account_token,
+                account.image_pull_secrets.clone(),
+            )
+        };
+        if old.is_none_or(|old| asks(old) != asks(new)) {
+            unsupported::service_account(new, &mut warnings);
+        }
+        warnings
     }
 }
 

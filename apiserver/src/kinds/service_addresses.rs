@@ -7,26 +7,47 @@ use gantry_proto::core::v1::ServiceSpec;
 use std::collections::BTreeSet;
 
 const FAMILIES: &[&str] = &["IPv4", "IPv6"];
-const POLICIES: &[&str] = &["PreferDualStack", "RequireDualStack", "SingleStack"];
+const SINGLE_STACK: &str = "SingleStack";
+const REQUIRE_DUAL_STACK: &str = "RequireDualStack";
+const POLICIES: &[&str] = &["PreferDualStack", REQUIRE_DUAL_STACK, SINGLE_STACK];
 
-/// Fills in the families: those of the addresses that are there, else IPv4, which is what the cluster has.
-pub fn set_families(spec: &mut ServiceSpec) {
+/// Fills in the families and the policy as a cluster does that has IPv4 alone (initIPFamilyFields).
+pub fn set_families(spec: &mut ServiceSpec, old: Option<&ServiceSpec>) {
     if spec.r#type == "ExternalName" {
         return;
     }
-    if spec.ip_families.is_empty() {
-        let family = |address: &String| if ip::is_v6(address) { "IPv6" } else { "IPv4" }.to_string();
-        spec.ip_families = match (is_headless(spec), spec.cluster_ips.is_empty()) {
-            (false, false) => spec.cluster_ips.iter().map(family).collect(),
-            _ => vec!["IPv4".to_string()],
-        };
+    let is_free = has_no_address_of_ours(spec);
+    if spec.ip_family_policy.is_none() {
+        let before = old.and_then(|old| old.ip_family_policy.clone());
+        let usual = if is_free { REQUIRE_DUAL_STACK } else { SINGLE_STACK };
+        spec.ip_family_policy = Some(before.unwrap_or_else(|| usual.into()));
     }
-    let policy = if spec.ip_families.len() > 1 {
-        "RequireDualStack"
-    } else {
-        "SingleStack"
-    };
-    spec.ip_family_policy.get_or_insert_with(|| policy.into());
+    let is_single = spec.ip_family_policy.as_deref() == Some(SINGLE_STACK);
+    if is_single && old.is_some_and(|old| old.ip_families == spec.ip_families) {
+        spec.ip_families.truncate(1);
+    }
+    if !is_headless(spec) {
+        let missing = spec.cluster_ips.iter().skip(spec.ip_families.len());
+        let family = |address: &String| if ip::is_v6(address) { "IPv6" } else { "IPv4" }.to_string();
+        let missing: Vec<String> = missing.map(family).collect();
+        spec.ip_families.extend(missing);
+    }
+    if spec.ip_families.is_empty() {
+        spec.ip_families.push("IPv4".into());
+    }
+    if is_free && !is_single && spec.ip_families.len() == 1 {
+        let other = if spec.ip_families[0] == "IPv4" {
+            "IPv6"
+        } else {
+            "IPv4"
+        };
+        spec.ip_families.push(other.into());
+    }
+}
+
+/// A headless Service whose endpoints somebody else writes may be of any family.
+fn has_no_address_of_ours(spec: &ServiceSpec) -> bool {
+    spec.cluster_ip == NONE && spec.selector.is_empty()
 }
 
 pub fn validate(spec: &ServiceSpec, old: Option<&ServiceSpec>, errors: &mut Errors) {
@@ -53,6 +74,44 @@ pub fn validate(spec: &ServiceSpec, old: Option<&ServiceSpec>, errors: &mut Erro
     let kept = old.map(|old| old.cluster_ips.as_slice()).unwrap_or_default();
     if validate_each(&spec.cluster_ips, kept, &path, errors) {
         validate_together(spec, &path, errors);
+    }
+    validate_configured(spec, &path, errors);
+}
+
+/// Refuses what a cluster of IPv4 alone cannot give.
+fn validate_configured(spec: &ServiceSpec, addresses: &Path, errors: &mut Errors) {
+    let policy = Path::new("spec.ipFamilyPolicy");
+    if spec.ip_family_policy.as_deref() == Some(SINGLE_STACK) {
+        for (count, what) in [
+            (spec.cluster_ips.len(), "cluster IPs"),
+            (spec.ip_families.len(), "IP families"),
+        ] {
+            if count == 2 {
+                let detail = format!(
+                    "must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
+                );
+                errors.invalid(&policy, SINGLE_STACK, detail);
+            }
+        }
+    }
+    if has_no_address_of_ours(spec) {
+        return;
+    }
+    if spec.ip_family_policy.as_deref() == Some(REQUIRE_DUAL_STACK) {
+        let detail = "this cluster is not configured for dual-stack services";
+        errors.invalid(&policy, REQUIRE_DUAL_STACK, detail);
+    }
+    let families = Path::new("spec.ipFamilies");
+    for (i, family) in spec.ip_families.iter().enumerate() {
+        if family != "IPv6" {
+            continue;
+        }
+        if spec.cluster_ips.get(i).is_some_and(|address| ip::is_v6(address)) {
+            let detail = "IPv6 is not configured on this cluster";
+            errors.invalid(&addresses.index(i), Json::of(&spec.cluster_ips), detail);
+        } else {
+            errors.invalid(&families.index(i), family, "not configured on this cluster");
+        }
     }
 }
 
@@ -128,7 +187,7 @@ mod tests {
 
     fn check(value: Value, expected: &[&str]) {
         let mut spec: ServiceSpec = serde_json::from_value(value).expect("spec");
-        set_families(&mut spec);
+        set_families(&mut spec, None);
         let mut errors = Errors::new();
         validate(&spec, None, &mut errors);
         assert_eq!(lines(errors.into_causes()), expected);
@@ -177,7 +236,8 @@ mod tests {
             ],
         );
         check(
-            json!({"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "10.96.0.2"]}),
+            json!({"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "10.96.0.2"],
+                   "ipFamilies": ["IPv4", "IPv4"], "ipFamilyPolicy": "PreferDualStack"}),
             &[
                 "spec.ipFamilies[1]: Duplicate value: \"IPv4\"",
                 "spec.clusterIPs: Invalid value: [\"10.96.0.1\",\"10.96.0.2\"]: may specify no more than one IP for \

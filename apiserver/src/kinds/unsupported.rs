@@ -1,4 +1,5 @@
-//! What is accepted and stored, but not acted on yet. The README's list is made from these tables by hand.
+//! What is accepted and stored, but not acted on yet. The README's list is made from these tables by hand;
+//! a test compares them.
 //!
 //! A field is named here as long as no component does what Kubernetes says it does; setting it is answered with
 //! a warning, so that nothing is a silent no-op.
@@ -6,7 +7,10 @@
 use super::field::Path;
 use super::{resources, volume};
 use gantry_proto::coordination::v1::LeaseSpec;
-use gantry_proto::core::v1::{Container, PodSpec, ServiceSpec, Volume};
+use gantry_proto::core::v1::{
+    Container, PodSpec, Secret, ServiceAccount, ServiceSpec, Volume, VolumeProjection,
+};
+use gantry_proto::discovery::v1::EndpointSlice;
 
 /// What every such warning says.
 pub const NOT_ACTED_ON: &str = "accepted and stored, but not acted on yet";
@@ -44,16 +48,25 @@ pub const POD_SPEC: &[Field<PodSpec>] = &[
     field("hostUsers", |spec| spec.host_users == Some(false)),
     field("hostnameOverride", |spec| spec.hostname_override.is_some()),
     field("os", |spec| spec.os.as_ref().is_some_and(|os| os.name != "linux")),
-    field("overhead", |spec| !spec.overhead.is_empty()),
-    field("preemptionPolicy", |spec| spec.preemption_policy.is_some()),
-    field("priority", |spec| {
+    noted("overhead", "counted, not given", |spec| !spec.overhead.is_empty()),
+    field("preemptionPolicy", |spec| {
+        spec.preemption_policy
+            .as_deref()
+            .is_some_and(|policy| policy != "Never")
+    }),
+    noted("priority", "it orders the queue only", |spec| {
         spec.priority.is_some_and(|priority| priority != 0)
     }),
     field("priorityClassName", |spec| !spec.priority_class_name.is_empty()),
     field("resourceClaims", |spec| !spec.resource_claims.is_empty()),
-    field("resources", |spec| spec.resources.is_some()),
-    field("runtimeClassName", |spec| spec.runtime_class_name.is_some()),
-    field("schedulingGates", |spec| !spec.scheduling_gates.is_empty()),
+    noted("resources", "counted, not limited", |spec| {
+        spec.resources.is_some()
+    }),
+    noted(
+        "runtimeClassName",
+        "taken for the name of the runtime's own handler",
+        |spec| spec.runtime_class_name.is_some(),
+    ),
     field("schedulingGroup", |spec| spec.scheduling_group.is_some()),
     field("serviceAccountName", |spec| {
         !["", "default"].contains(&spec.service_account_name.as_str())
@@ -68,7 +81,8 @@ pub const POD_SPEC: &[Field<PodSpec>] = &[
         spec.security_context().app_armor_profile.is_some()
     }),
     field("securityContext.fsGroupChangePolicy", |spec| {
-        spec.security_context().fs_group_change_policy.is_some()
+        let policy = spec.security_context().fs_group_change_policy.as_deref();
+        policy.is_some_and(|policy| policy != "Always")
     }),
     field("securityContext.seLinuxChangePolicy", |spec| {
         spec.security_context().se_linux_change_policy.is_some()
@@ -77,7 +91,8 @@ pub const POD_SPEC: &[Field<PodSpec>] = &[
         spec.security_context().se_linux_options.is_some()
     }),
     field("securityContext.supplementalGroupsPolicy", |spec| {
-        spec.security_context().supplemental_groups_policy.is_some()
+        let policy = spec.security_context().supplemental_groups_policy.as_deref();
+        policy.is_some_and(|policy| policy != "Merge")
     }),
     field("securityContext.windowsOptions", |spec| {
         spec.security_context().windows_options.is_some()
@@ -85,6 +100,9 @@ pub const POD_SPEC: &[Field<PodSpec>] = &[
 ];
 
 pub const CONTAINER: &[Field<Container>] = &[
+    field("lifecycle.stopSignal", |container| {
+        container.lifecycle().stop_signal.is_some()
+    }),
     field("resizePolicy", |container| !container.resize_policy.is_empty()),
     field("resources.claims", |container| {
         !container.resources().claims.is_empty()
@@ -119,24 +137,17 @@ const INIT_CONTAINER: &[Field<Container>] = &[field("restartPolicy", |container|
 const DEFAULT_TIMEOUT_SECONDS: i32 = 10_800;
 
 pub const SERVICE_SPEC: &[Field<ServiceSpec>] = &[
-    noted("type", "LoadBalancer: only its node ports are served", |spec| {
-        spec.r#type == "LoadBalancer"
-    }),
-    field("externalIPs", |spec| !spec.external_ips.is_empty()),
+    noted(
+        "type",
+        "LoadBalancer: nothing gives it an address; its node ports are served",
+        |spec| spec.r#type == "LoadBalancer",
+    ),
     field("externalTrafficPolicy", |spec| {
         spec.external_traffic_policy == "Local"
     }),
     field("healthCheckNodePort", |spec| spec.health_check_node_port != 0),
     field("internalTrafficPolicy", |spec| {
         spec.internal_traffic_policy.as_deref() == Some("Local")
-    }),
-    field("ipFamilies", |spec| {
-        spec.ip_families.iter().any(|family| family == "IPv6")
-    }),
-    field("ipFamilyPolicy", |spec| {
-        spec.ip_family_policy
-            .as_deref()
-            .is_some_and(|policy| policy != "SingleStack")
     }),
     field("loadBalancerClass", |spec| spec.load_balancer_class.is_some()),
     field("loadBalancerIP", |spec| !spec.load_balancer_ip.is_empty()),
@@ -168,6 +179,17 @@ pub const VOLUME_SOURCES: &[&str] = &[
     "hostPath",
     "projected",
     "downwardAPI",
+];
+
+/// The sources of a projected volume that a node does not know.
+const UNKNOWN_PROJECTIONS: &[(&str, fn(&VolumeProjection) -> bool)] = &[
+    ("serviceAccountToken", |source| {
+        source.service_account_token.is_some()
+    }),
+    ("clusterTrustBundle", |source| {
+        source.cluster_trust_bundle.is_some()
+    }),
+    ("podCertificate", |source| source.pod_certificate.is_some()),
 ];
 
 /// The resources that a node limits; a limit of another is not acted on.
@@ -202,6 +224,40 @@ pub fn lease_spec(spec: &LeaseSpec, path: &Path, warnings: &mut Vec<String>) {
     collect(LEASE_SPEC, spec, path, warnings);
 }
 
+/// Warnings for an EndpointSlice.
+pub fn endpoint_slice(slice: &EndpointSlice, warnings: &mut Vec<String>) {
+    if slice.address_type == "IPv6" {
+        warn(&Path::new("addressType"), "IPv6", warnings);
+    }
+    let list = Path::new("endpoints");
+    for (i, _) in slice
+        .endpoints
+        .iter()
+        .enumerate()
+        .filter(|(_, endpoint)| endpoint.hints.is_some())
+    {
+        warn(&list.index(i).child("hints"), "", warnings);
+    }
+}
+
+/// Warnings for a ServiceAccount.
+pub fn service_account(account: &ServiceAccount, warnings: &mut Vec<String>) {
+    if account.automount_service_account_token == Some(true) {
+        warn(&Path::new("automountServiceAccountToken"), "", warnings);
+    }
+    if !account.image_pull_secrets.is_empty() {
+        let note = "name them in the pods";
+        warn(&Path::new("imagePullSecrets"), note, warnings);
+    }
+}
+
+/// Warnings for a Secret.
+pub fn secret(secret: &Secret, warnings: &mut Vec<String>) {
+    if secret.r#type == "kubernetes.io/service-account-token" {
+        warn(&Path::new("type"), "no token is put into it", warnings);
+    }
+}
+
 fn collect<T>(fields: &[Field<T>], message: &T, path: &Path, warnings: &mut Vec<String>) {
     for field in fields.iter().filter(|field| (field.is_set)(message)) {
         warn(&path.child(field.path), field.note, warnings);
@@ -224,6 +280,15 @@ fn volume_source(volume: &Volume, path: &Path, warnings: &mut Vec<String>) {
         .filter(|name| !VOLUME_SOURCES.contains(name))
     {
         warn(&path.child(name), "", warnings);
+    }
+    let projected = path.child("projected.sources");
+    for (i, projection) in source.projected().sources.iter().enumerate() {
+        for (name, _) in UNKNOWN_PROJECTIONS
+            .iter()
+            .filter(|(_, is_set)| is_set(projection))
+        {
+            warn(&projected.index(i).child(name), "", warnings);
+        }
     }
     if let Some(empty_dir) = &source.empty_dir {
         if empty_dir.size_limit.is_some() && empty_dir.medium != "Memory" {
@@ -275,11 +340,21 @@ mod tests {
         let spec: PodSpec = serde_json::from_value(json!({
             "affinity": {},
             "serviceAccountName": "robot",
-            "securityContext": {"fsGroup": 5, "seLinuxOptions": {}},
-            "volumes": [{"name": "a", "nfs": {"server": "s", "path": "/"}}, {"name": "b", "emptyDir": {}}],
+            "preemptionPolicy": "Never",
+            "schedulingGates": [{"name": "a.b/c"}],
+            "securityContext": {
+                "fsGroup": 5, "fsGroupChangePolicy": "Always", "seLinuxOptions": {}, "supplementalGroupsPolicy": "Strict",
+            },
+            "volumes": [
+                {"name": "a", "nfs": {"server": "s", "path": "/"}},
+                {"name": "b", "emptyDir": {}},
+                {"name": "p", "projected": {"sources": [
+                    {"secret": {"name": "s"}}, {"serviceAccountToken": {"path": "token"}},
+                ]}},
+            ],
             "initContainers": [{"name": "i", "restartPolicy": "Always"}],
             "containers": [{
-                "name": "c", "tty": true, "stdin": true, "lifecycle": {},
+                "name": "c", "tty": true, "stdin": true, "lifecycle": {"stopSignal": "SIGUSR1"},
                 "livenessProbe": {"grpc": {"port": 1}},
                 "resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}},
                 "volumeMounts": [{"name": "b", "mountPath": "/b", "subPathExpr": "$(X)"}],
@@ -299,12 +374,73 @@ mod tests {
                 "affinity",
                 "serviceAccountName",
                 "securityContext.seLinuxOptions",
+                "securityContext.supplementalGroupsPolicy",
                 "volumes[0].nfs",
+                "volumes[2].projected.sources[1].serviceAccountToken",
+                "containers[0].lifecycle.stopSignal",
                 "containers[0].stdin (nothing can attach to it)",
                 "containers[0].resources.limits[ephemeral-storage]",
             ]
         );
         assert!(warnings.iter().all(|warning| warning.contains(suffix)));
+    }
+
+    #[test]
+    fn what_is_not_acted_on_outside_of_specs_is_told_too() {
+        let mut warnings = Vec::new();
+        let slice: EndpointSlice = serde_json::from_value(json!({
+            "addressType": "IPv6",
+            "endpoints": [{"addresses": ["fd00::1"]}, {"addresses": ["fd00::2"], "hints": {}}],
+        }))
+        .expect("slice");
+        endpoint_slice(&slice, &mut warnings);
+        let account: ServiceAccount = serde_json::from_value(json!({
+            "automountServiceAccountToken": false, "imagePullSecrets": [{"name": "r"}],
+        }))
+        .expect("service account");
+        service_account(&account, &mut warnings);
+        let token: Secret =
+            serde_json::from_value(json!({"type": "kubernetes.io/service-account-token"})).expect("secret");
+        secret(&token, &mut warnings);
+        assert_eq!(
+            warnings,
+            [
+                "addressType: accepted and stored, but not acted on yet (IPv6)",
+                "endpoints[1].hints: accepted and stored, but not acted on yet",
+                "imagePullSecrets: accepted and stored, but not acted on yet (name them in the pods)",
+                "type: accepted and stored, but not acted on yet (no token is put into it)",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_readme_names_every_field_of_the_tables() {
+        let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
+        let (_, table) = readme.split_once("**Accepted and stored").expect("the table");
+        let (table, _) = table.split_once("Known differences").expect("its end");
+        let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).collect();
+        let check = |object: &str, path: &str| {
+            let (row, name) = match path.strip_prefix("securityContext.") {
+                Some(name) if object == "pod spec" => ("pod spec.securityContext".to_string(), name),
+                Some(name) => (format!("{object} securityContext"), name),
+                None => (object.to_string(), path),
+            };
+            let row = rows.iter().find(|line| line.starts_with(&format!("| {row} |")));
+            let row = row.unwrap_or_else(|| panic!("no row for {object} {path}"));
+            let words: Vec<&str> = row.split([' ', ',', '(', ')']).collect();
+            assert!(words.contains(&name), "{object} {path} is not in {row}");
+        };
+        POD_SPEC.iter().for_each(|field| check("pod spec", field.path));
+        CONTAINER.iter().for_each(|field| check("container", field.path));
+        PLAIN_CONTAINER
+            .iter()
+            .for_each(|field| check("container", field.path));
+        SERVICE_SPEC
+            .iter()
+            .for_each(|field| check("service spec", field.path));
+        LEASE_SPEC
+            .iter()
+            .for_each(|field| check("lease spec", field.path));
     }
 
     #[test]
