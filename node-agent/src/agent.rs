@@ -13,7 +13,7 @@ use crate::runtime::cgroup::Hierarchies;
 use crate::runtime::events::{self, RuntimeEvent};
 use crate::runtime::sandbox_config::parse_resolv_conf;
 use crate::runtime::{self, Runtime, labels};
-use crate::server::{self, logs};
+use crate::server::{self, log_rotation};
 use crate::worker::{Ends, Shared, Worker};
 use anyhow::Context as _;
 use futures::FutureExt as _;
@@ -23,11 +23,9 @@ use gantry_proto::core::v1::{Node, Pod, Service};
 use gantry_telemetry::health::Health;
 use gantry_telemetry::metrics::Registry;
 use gantry_telemetry::trace;
-use jiff::Timestamp;
 use k8s_cri::v1 as cri;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
@@ -37,8 +35,6 @@ use tokio_util::task::TaskTracker;
 /// Routes and the CNI configuration are checked this often, and at once when a Node changes.
 const NETWORK_EVERY: Duration = Duration::from_secs(60);
 const NETWORK_AGAIN: Duration = Duration::from_secs(1);
-/// Log sizes are looked at this often.
-const LOGS_EVERY: Duration = Duration::from_secs(10);
 /// Starts at once per CPU: runc and CNI plugins wait for the kernel as often as they compute.
 const STARTS_PER_CPU: usize = 4;
 /// The runtime is waited for this long at the start before the wait is logged.
@@ -136,7 +132,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         network_problem,
         shutdown.clone(),
     ));
-    running.spawn(keep_logs_small(shared.clone()));
+    running.spawn(log_rotation::keep_logs_small(shared.clone()));
     let (registry, health) = (Registry::new(), Health::new());
     shared.metrics.register(&registry);
     runtime.metrics().register(&registry);
@@ -403,73 +399,4 @@ async fn make_network(
         tracing::info!(routes = wanted.len(), "routes to other nodes' pods changed");
     }
     Ok(())
-}
-
-/// Begins logs anew that have grown large, until shutdown.
-async fn keep_logs_small(shared: Arc<Shared>) {
-    loop {
-        tokio::select! {
-            () = shared.shutdown.cancelled() => return,
-            () = tokio::time::sleep(LOGS_EVERY) => {}
-        }
-        let root = shared.config.root_dir.join("log/pods");
-        let large = tokio::task::spawn_blocking(move || large_logs(&root))
-            .await
-            .unwrap_or_default();
-        if large.is_empty() {
-            continue;
-        }
-        let state = cri::ContainerStateValue {
-            state: cri::ContainerState::ContainerRunning as i32,
-        };
-        let filter = cri::ContainerFilter {
-            state: Some(state),
-            ..cri::ContainerFilter::default()
-        };
-        for container in shared.runtime.containers(Some(filter)).await.unwrap_or_default() {
-            let Ok(status) = shared.runtime.container_status(&container.id).await else {
-                continue;
-            };
-            let path = PathBuf::from(status.log_path);
-            if !large.contains(&path) {
-                continue;
-            }
-            if let Err(error) = begin_log_anew(&shared.runtime, &container.id, &path).await {
-                tracing::warn!(path = %path.display(), %error, "beginning a large log anew failed");
-            }
-        }
-    }
-}
-
-async fn begin_log_anew(runtime: &Runtime, container_id: &str, path: &Path) -> anyhow::Result<()> {
-    let time = Timestamp::try_from(now()).unwrap_or_default();
-    let aside = logs::set_aside(path, time).context("setting it aside")?;
-    if let Err(error) = runtime.reopen_log(container_id).await {
-        // The runtime still writes to the file under its new name: it must be found again by its own.
-        if !path.exists() {
-            std::fs::rename(&aside, path).context("putting it back")?;
-        }
-        return Err(error.into());
-    }
-    Ok(())
-}
-
-/// Logs being written that are larger than they should be: `POD/CONTAINER/ATTEMPT.log`.
-fn large_logs(root: &Path) -> Vec<PathBuf> {
-    let children = |folder: PathBuf| {
-        std::fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-    };
-    children(root.to_path_buf())
-        .flat_map(children)
-        .flat_map(children)
-        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-        .filter(|path| {
-            path.metadata()
-                .is_ok_and(|metadata| metadata.len() > logs::ROTATE_AT_BYTES)
-        })
-        .collect()
 }

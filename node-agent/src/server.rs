@@ -3,6 +3,7 @@
 
 pub mod logs;
 mod log_stream;
+pub(crate) mod log_rotation;
 mod import;
 mod authorization;
 
