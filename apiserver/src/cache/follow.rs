@@ -45,9 +45,9 @@ impl Cache {
         let mut pause = FIRST_PAUSE;
         let mut list = true;
         loop {
-            let attempt = self.attempt(list).await;
+            let attempt = self.attempt(&mut list).await;
             match attempt {
-                Ok(Ended::Resume) => (list, pause) = (false, FIRST_PAUSE),
+                Ok(Ended::Resume) => pause = FIRST_PAUSE,
                 Ok(Ended::ListAgain) => (list, pause) = (true, FIRST_PAUSE),
                 Err(error) => {
                     let resource = self.kind().group_resource();
@@ -60,9 +60,11 @@ impl Cache {
         }
     }
 
-    async fn attempt(&self, list: bool) -> Result<Ended, Error> {
-        if list || !self.is_synced() {
+    /// Clears `list` once the list is in: listing again for a watch that could not be opened would cost the history.
+    async fn attempt(&self, list: &mut bool) -> Result<Ended, Error> {
+        if *list {
             self.list_store().await?;
+            *list = false;
         }
         let prefix = self.kind().storage_prefix;
         let watch = self.store.watch(prefix, self.present().revision).await?;

@@ -134,6 +134,10 @@ impl Registry {
             match error {
                 Error::Ambiguous(_) => {}
                 Error::Unavailable(_) if lost_at.is_some() => {}
+                error @ Error::LeaseNotFound => {
+                    self.event_leases.forget().await;
+                    return Err(failure(info, operation, &error));
+                }
                 error => return Err(failure(info, operation, &error)),
             }
             if lost_at.get_or_insert_with(Instant::now).elapsed() >= PATIENCE_AFTER_LOSS {

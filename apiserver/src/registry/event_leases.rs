@@ -21,6 +21,11 @@ const SHARED_FOR: Duration = Duration::from_secs(60);
 pub(super) struct EventLeases(Mutex<Option<(LeaseId, Instant)>>);
 
 impl EventLeases {
+    /// The store knows the lease no more, because it was set back: the next Event gets another.
+    pub async fn forget(&self) {
+        *self.0.lock().await = None;
+    }
+
     pub async fn lease(&self, store: &dyn Store) -> Result<LeaseId, Status> {
         // The lock is held while the store answers on purpose: the others want the same lease.
         let mut present = self.0.lock().await;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use gantry_proto::api::v1::{ListRequest, WatchRequest};
-use gantry_proto::core::v1::ConfigMap;
+use gantry_proto::core::v1::{ConfigMap, Event};
 use gantry_store::Store as _;
 
 use crate::cluster::{Cluster, DEADLINE, decode, object};
@@ -47,6 +47,24 @@ async fn a_write_whose_reply_from_the_store_was_lost_is_found_and_acknowledged()
         stored.mod_revision.to_string()
     );
     assert_eq!(stored.version, 2, "it was written once");
+}
+
+#[tokio::test]
+async fn events_go_on_when_the_store_has_forgotten_their_lease() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let event = |name: &str| -> Event {
+        object(&format!(
+            r#"{{"metadata": {{"name": "{name}", "namespace": "default"}}, "reason": "R", "type": "Normal",
+                "involvedObject": {{"kind": "Pod", "namespace": "default", "name": "p"}}}}"#
+        ))
+    };
+    admin.create(&event("first")).await.unwrap();
+    let etcd = cluster.etcd.connect().await;
+    let stored = etcd.get("/registry/events/default/first").await.unwrap();
+    etcd.revoke_lease(stored.kv.unwrap().lease).await.unwrap();
+    admin.create(&event("second")).await.unwrap_err();
+    admin.create(&event("third")).await.unwrap();
 }
 
 #[tokio::test]
