@@ -286,6 +286,20 @@ mod tests {
         assert_eq!(queue.next().await, Some("a"), "the retry that was set");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_is_not_the_keys_own_delays_it_by_no_more_than_the_caller_says() {
+        let queue = WorkQueue::new();
+        queue.add("a");
+        for _ in 0..20 {
+            assert_eq!(queue.next().await, Some("a"));
+            queue.retry_within(&"a", Duration::from_secs(5));
+            queue.done(&"a");
+        }
+        let start = Instant::now();
+        assert_eq!(queue.next().await, Some("a"));
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
+
     #[test]
     fn retries_double_up_to_the_longest() {
         for (failures, millis) in [(1, 5), (2, 10), (5, 80), (40, 60_000)] {

@@ -387,8 +387,30 @@ fn tell(recorder: &Recorder, says: &Says) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
     use gantry_proto::core::v1::Pod;
     use gantry_proto::core::v1::ServiceAccount;
+    use gantry_telemetry::metrics::Registry;
+
+    #[tokio::test]
+    async fn a_key_whose_decision_panics_comes_again() {
+        let wakes: Wakes<String> = Wakes::new(Metrics::register(&Registry::new()).queue("test"));
+        wakes.wake("a".into(), None);
+        let key = wakes.next().await;
+        assert_eq!(key.as_deref(), Some("a"));
+        let worker = wakes.clone();
+        let worked = tokio::spawn(async move {
+            let key = "a".to_string();
+            let _work = Work {
+                wakes: &worker,
+                key: &key,
+            };
+            panic!("on purpose");
+        });
+        assert!(worked.await.is_err_and(|error| error.is_panic()));
+        let again = tokio::time::timeout(DRAIN_LIMIT, wakes.next()).await;
+        assert_eq!(again.ok().flatten().as_deref(), Some("a"));
+    }
 
     #[test]
     fn creations_start_slowly_and_deletions_go_together() {

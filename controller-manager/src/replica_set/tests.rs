@@ -231,6 +231,28 @@ fn a_failure_is_told_once_and_until_it_is_over() {
 }
 
 #[test]
+fn an_outage_is_no_failure_of_the_replica_set() {
+    let mut set = replica_set(1);
+    let outage = Failure {
+        of: Attempt::Unreached,
+        message: "no apiserver is there".into(),
+    };
+    let actions = decide(&set, &[], Some(&outage));
+    let told = actions.iter().find_map(|action| match action {
+        Action::UpdateStatus {
+            object: Object::ReplicaSet(told),
+        } => Some(told),
+        _ => None,
+    });
+    assert!(
+        told.is_some_and(|told| told.status().conditions.is_empty()),
+        "{actions:?}"
+    );
+    set.status = told.and_then(|told| told.status.clone());
+    assert_eq!(words(&decide(&set, &[], Some(&outage))), ["Created"]);
+}
+
+#[test]
 fn a_replica_set_that_is_being_deleted_makes_no_pods() {
     let mut set = replica_set(3);
     set.metadata_mut().deletion_timestamp = Some(Time::default());
