@@ -234,7 +234,10 @@ impl<K: Kind> Keeper<K> {
                     tracing::warn!(kind = K::KIND, %error, "cannot follow the apiserver, trying again");
                 }
             }
-            #[allow(clippy::disallowed_methods, reason = "clients that failed together must not come back together")]
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "clients that failed together must not come back together"
+            )]
             let spread = rand::random();
             tokio::time::sleep(pause(failures, spread)).await;
         }
