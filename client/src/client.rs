@@ -28,6 +28,8 @@ const LIST_CHUNK: i64 = 1_000;
 #[derive(Clone)]
 pub struct Client {
     connections: Connections,
+    /// What every write depends on.
+    fence: Option<api::Fence>,
 }
 
 /// Which objects of a kind.
@@ -50,10 +52,19 @@ impl Client {
     pub fn new(config: Config) -> Result<Client, ConfigError> {
         Ok(Client {
             connections: Connections::new(&config)?,
+            fence: None,
         })
     }
 
-    /// The generic service, with limits and trace context, for callers that are not typed.
+    /// The same client, whose writes are done only while the fence holds: [`Error::is_fenced_off`] otherwise.
+    pub fn fenced(&self, fence: api::Fence) -> Client {
+        Client {
+            connections: self.connections.clone(),
+            fence: Some(fence),
+        }
+    }
+
+    /// The generic service of the apiserver in use, for callers that are not typed.
     pub fn resources(&self) -> ResourcesClient<Service> {
         self.connections.current().resources()
     }
@@ -207,6 +218,7 @@ impl Client {
             resource: K::INFO.group_resource(),
             namespace: object.metadata().namespace.clone(),
             object: Some(encode(object)),
+            fence: self.fence.clone(),
             ..Default::default()
         };
         let reply = self
@@ -234,6 +246,7 @@ impl Client {
             name: object.metadata().name.clone(),
             subresource: subresource.into(),
             object: Some(encode(object)),
+            fence: self.fence.clone(),
             ..Default::default()
         };
         let reply = self
@@ -258,6 +271,7 @@ impl Client {
             subresource: subresource.unwrap_or_default().into(),
             r#type: patch_type.into(),
             patch: patch.to_string().into(),
+            fence: self.fence.clone(),
             ..Default::default()
         };
         let reply = self
@@ -274,6 +288,7 @@ impl Client {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             options: Some(options),
+            fence: self.fence.clone(),
             ..Default::default()
         };
         self.call(request, Error::of_write, |mut client, request| async move {
@@ -291,6 +306,7 @@ impl Client {
             name: binding.metadata().name.clone(),
             subresource: "binding".into(),
             object: Some(encode(binding)),
+            fence: self.fence.clone(),
             ..Default::default()
         };
         self.call(request, Error::of_write, |mut client, request| async move {

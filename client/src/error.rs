@@ -4,6 +4,9 @@ use gantry_proto::meta::v1::Status;
 use gantry_proto::status::{self, Reason};
 use std::error::Error as _;
 
+/// The cause by which the apiserver tells this refusal from other conflicts.
+const FENCED_OFF: &str = "FencedOff";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The apiserver's answer.
@@ -47,6 +50,18 @@ impl Error {
 
     pub fn is_already_exists(&self) -> bool {
         self.reason() == Reason::AlreadyExists
+    }
+
+    /// A write of a leader that leads no more: its [`Fence`](gantry_proto::api::v1::Fence) did not hold.
+    pub fn is_fenced_off(&self) -> bool {
+        match self {
+            Error::Status(status) => status
+                .details()
+                .causes
+                .iter()
+                .any(|cause| cause.reason == FENCED_OFF),
+            _ => false,
+        }
     }
 
     pub fn is_expired(&self) -> bool {

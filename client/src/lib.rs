@@ -8,10 +8,12 @@ mod connection;
 mod error;
 mod queue;
 mod recorder;
+pub mod election;
 
 pub use cache::{Cache, CacheBuilder, Change, Entry, Snapshot};
 pub use client::{Client, List, ListOptions, PatchType};
 pub use config::{Config, ConfigError};
+pub use election::{Candidate, Term};
 pub use connection::{Connection, Service};
 pub use error::{CallError, Error};
 pub use queue::WorkQueue;

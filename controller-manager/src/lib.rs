@@ -38,14 +38,16 @@ use anyhow::Context as _;
 use cluster::Watches;
 use driver::{Controller, Driver};
 use futures::future::{BoxFuture, join_all};
-use gantry_client::{Client, Recorder};
+use gantry_client::election::{self, TELEMETRY_ADDRESS};
+use gantry_client::{Candidate, Client, Recorder, Term};
+use gantry_proto::Key;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::metrics::Registry;
 use gantry_telemetry::serve::{self, TlsFiles};
 use node_ipam::{Cidr, Ranges};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +67,12 @@ pub struct Config {
     /// The certificates that sign callers'.
     #[arg(long)]
     pub ca: PathBuf,
+    /// The address under which others reach `--listen`, where it is another.
+    #[arg(long)]
+    pub advertise: Option<String>,
+    /// How long the lead lasts when its holder is silent, such as 10s.
+    #[arg(long, default_value = election::DEFAULT_DURATION, value_parser = election::parse_duration)]
+    pub leader_elect_lease_duration: Duration,
     /// The range of pod addresses, of which each node gets a part.
     #[arg(long, default_value = "10.244.0.0/16")]
     pub cluster_cidr: Cidr,
@@ -72,7 +80,7 @@ pub struct Config {
     #[arg(long, default_value_t = 24)]
     pub node_cidr_mask_size: u8,
     /// How long a node may be silent before it is taken for lost, such as 40s.
-    #[arg(long, default_value = "40s", value_parser = parse_duration)]
+    #[arg(long, default_value = "40s", value_parser = election::parse_duration)]
     pub node_monitor_grace_period: Duration,
     /// How many ended pods are kept.
     #[arg(long, default_value_t = pod_gc::DEFAULT_THRESHOLD)]
@@ -88,7 +96,62 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let client = Client::new(client_config)?;
     let registry = Registry::new();
 
-    let mut controllers = Controllers::new(&registry);
+    let metrics = metrics::Metrics::register(&registry);
+    let health = Health::new();
+    let tls = TlsFiles {
+        cert: config.tls_cert.clone(),
+        key: config.tls_key.clone(),
+        ca: config.ca.clone(),
+    };
+    // What the leader sees; nothing while another leads.
+    let seen: Arc<Mutex<Option<Arc<cluster::Cluster>>>> = Arc::default();
+    let leading = seen.clone();
+    health.check("informer-sync", move || {
+        let leading = leading.lock().unwrap_or_else(PoisonError::into_inner);
+        match leading.as_ref().is_none_or(|cluster| cluster.is_synced()) {
+            true => Ok(()),
+            false => Err("some caches have not had their first list".into()),
+        }
+    });
+    let address = config
+        .advertise
+        .clone()
+        .unwrap_or_else(|| config.listen.to_string());
+    let candidate = Candidate {
+        client,
+        lease: Key::new("kube-system", LEASE),
+        identity: election::identity(&address),
+        duration: config.leader_elect_lease_duration,
+        annotations: [(TELEMETRY_ADDRESS.to_string(), address)].into(),
+    };
+    let (served, _) = tokio::join!(
+        // Without its listener the process would run unseen.
+        async {
+            let served = serve::serve(config.listen, tls, registry, health, shutdown.clone()).await;
+            shutdown.cancel();
+            served
+        },
+        candidate.run(&shutdown, async |term| {
+            metrics.set_leading(LEASE, true);
+            lead(&config, ranges.clone(), &metrics, term, &seen).await;
+            metrics.set_leading(LEASE, false);
+        }),
+    );
+    served
+}
+
+/// The Lease for which controller managers compete, in `kube-system`.
+const LEASE: &str = "gantry-controller-manager";
+
+/// Runs all controllers until the term ends.
+async fn lead(
+    config: &Config,
+    ranges: Ranges,
+    metrics: &metrics::Metrics,
+    term: Term,
+    seen: &Mutex<Option<Arc<cluster::Cluster>>>,
+) {
+    let mut controllers = Controllers::new(metrics.clone());
     controllers.add(deployment::controller::DeploymentController);
     controllers.add(replica_set::controller::ReplicaSetController);
     controllers.add(endpoint_slice::controller::EndpointSliceController);
@@ -103,33 +166,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     controllers.add(pod_gc::controller::PodGcController::new(
         config.terminated_pod_gc_threshold,
     ));
-
-    let health = Health::new();
-    let tls = TlsFiles {
-        cert: config.tls_cert,
-        key: config.tls_key,
-        ca: config.ca,
-    };
-    let cluster = controllers.watches.spawn(client, &shutdown);
-    let seen = cluster.clone();
-    health.check("informer-sync", move || match seen.is_synced() {
-        true => Ok(()),
-        false => Err("some caches have not had their first list".into()),
-    });
+    let cluster = controllers.watches.spawn(term.client, &term.ended);
+    let set = |cluster| *seen.lock().unwrap_or_else(PoisonError::into_inner) = cluster;
+    set(Some(cluster.clone()));
     let runs = controllers
         .runs
         .into_iter()
-        .map(|run| run(cluster.clone(), shutdown.clone()));
-    let (served, _) = tokio::join!(
-        // Without its listener the process would run unseen.
-        async {
-            let served = serve::serve(config.listen, tls, registry, health, shutdown.clone()).await;
-            shutdown.cancel();
-            served
-        },
-        join_all(runs),
-    );
-    served
+        .map(|run| run(cluster.clone(), term.ended.clone()));
+    join_all(runs).await;
+    set(None);
 }
 
 type Run = Box<dyn FnOnce(Arc<cluster::Cluster>, CancellationToken) -> BoxFuture<'static, ()> + Send>;
@@ -143,11 +188,11 @@ struct Controllers {
 }
 
 impl Controllers {
-    #[allow(clippy::disallowed_methods, reason = "runs of the process must differ")]
-    fn new(registry: &Registry) -> Controllers {
+    #[allow(clippy::disallowed_methods, reason = "terms of all processes must differ")]
+    fn new(metrics: metrics::Metrics) -> Controllers {
         Controllers {
             watches: Watches::new(),
-            metrics: metrics::Metrics::register(registry),
+            metrics,
             epoch: rand::random(),
             runs: Vec::new(),
         }
@@ -160,45 +205,5 @@ impl Controllers {
             let recorder = Recorder::spawn(cluster.client.clone(), C::COMPONENT, None);
             Box::pin(driver.run(cluster, recorder, shutdown))
         }));
-    }
-}
-
-/// A number with a unit: `500ms`, `40s`, `2m`, `1h`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let error = || format!("{text:?} is not a duration such as 40s");
-    let number: u64 = number.parse().map_err(|_| error())?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(error()),
-    };
-    Ok(Duration::from_millis(
-        number.checked_mul(millis).ok_or_else(error)?,
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        for (text, expected) in [
-            ("40s", 40_000),
-            ("500ms", 500),
-            ("2m", 120_000),
-            ("1h", 3_600_000),
-        ] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(expected)));
-        }
-        for bad in ["", "40", "s", "-1s", "4 s", "99999999999999999999s"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -18,6 +18,7 @@ pub struct Metrics {
     adds: Family<Labels, Counter>,
     retries: Family<Labels, Counter>,
     work_duration: Family<Labels, Histogram, fn() -> Histogram>,
+    leading: Family<Labels, Gauge>,
 }
 
 impl Metrics {
@@ -27,7 +28,13 @@ impl Metrics {
             adds: Family::default(),
             retries: Family::default(),
             work_duration: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            leading: Family::default(),
         };
+        registry.register(
+            "leader_election_master_status",
+            "1 while this process holds the Lease, 0 while another does",
+            metrics.leading.clone(),
+        );
         registry.register(
             "workqueue_depth",
             "Current depth of workqueue",
@@ -50,6 +57,11 @@ impl Metrics {
             metrics.work_duration.clone(),
         );
         metrics
+    }
+
+    pub fn set_leading(&self, lease: &'static str, leading: bool) {
+        let labels = vec![("name", lease)];
+        self.leading.get_or_create_owned(&labels).set(i64::from(leading));
     }
 
     pub fn queue(&self, name: &'static str) -> QueueMetrics {

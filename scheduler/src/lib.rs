@@ -14,7 +14,6 @@ mod model;
 mod queue;
 mod scheduling;
 mod binding;
-mod heartbeat;
 mod metrics;
 mod server;
 
@@ -22,11 +21,16 @@ pub use decision::{Decision, Profile, schedule};
 pub use snapshot::{NodeInfo, Snapshot};
 
 use anyhow::Context as _;
-use gantry_client::{Client, Recorder};
+use explain::Questions;
+use gantry_client::election::{self, TELEMETRY_ADDRESS};
+use gantry_client::{Candidate, Client, Recorder, Term};
+use gantry_proto::Key;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::serve::TlsFiles;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How a scheduler is started.
@@ -44,6 +48,12 @@ pub struct Config {
     /// The address under which the apiserver reaches `--listen`, where it is another.
     #[arg(long)]
     pub advertise: Option<String>,
+    /// The address under which the apiserver reaches `--metrics-listen`, where it is another.
+    #[arg(long)]
+    pub advertise_metrics: Option<String>,
+    /// How long the lead lasts when its holder is silent, such as 10s.
+    #[arg(long, default_value = election::DEFAULT_DURATION, value_parser = election::parse_duration)]
+    pub leader_elect_lease_duration: Duration,
     #[arg(long)]
     pub tls_cert: PathBuf,
     #[arg(long)]
@@ -65,40 +75,59 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let registry = gantry_telemetry::metrics::Registry::new();
     let metrics = metrics::Metrics::register(&registry);
     let health = Health::new();
-    let recorder = Recorder::spawn(client.clone(), "default-scheduler", None);
     let profile = Profile {
         scheduler_name: config.scheduler_name.clone(),
     };
-
     let tls = TlsFiles {
         cert: config.tls_cert.clone(),
         key: config.tls_key.clone(),
         ca: config.ca.clone(),
     };
-    let (scheduling, questions) =
-        scheduling::Scheduling::new(client.clone(), recorder, profile, metrics, shutdown.clone());
-    {
-        let questions = questions.clone();
-        health.check("caches", move || {
-            if questions.synced() {
-                Ok(())
-            } else {
-                Err("not synced yet".into())
-            }
-        });
-    }
-    let identity = heartbeat::identity(&config);
+    // Whom the leader asks; nobody while another leads.
+    let (answering, questions) = watch::channel(None::<Questions>);
+    let leading = questions.clone();
+    health.check("caches", move || {
+        match leading.borrow().as_ref().is_none_or(Questions::synced) {
+            true => Ok(()),
+            false => Err("not synced yet".into()),
+        }
+    });
+    let reached_at = |advertised: &Option<String>, listen: SocketAddr| {
+        advertised.clone().unwrap_or_else(|| listen.to_string())
+    };
+    let telemetry_address = reached_at(&config.advertise_metrics, config.metrics_listen);
+    let candidate = Candidate {
+        client,
+        lease: Key::new("kube-system", LEASE),
+        identity: election::identity(&reached_at(&config.advertise, config.listen)),
+        duration: config.leader_elect_lease_duration,
+        annotations: [(TELEMETRY_ADDRESS.to_string(), telemetry_address)].into(),
+    };
     tokio::try_join!(
-        async {
-            scheduling.run().await;
-            anyhow::Ok(())
-        },
         server::serve(&config, questions, shutdown.clone()),
         gantry_telemetry::serve::serve(config.metrics_listen, tls, registry, health, shutdown.clone()),
         async {
-            heartbeat::beat(client, identity, shutdown.clone()).await;
+            let term = async |term: Term| {
+                metrics.set_leading(LEASE, true);
+                let recorder = Recorder::spawn(term.client.clone(), "default-scheduler", None);
+                let (scheduling, questions) = scheduling::Scheduling::new(
+                    term.client,
+                    recorder,
+                    profile.clone(),
+                    metrics.clone(),
+                    term.ended,
+                );
+                answering.send_replace(Some(questions));
+                scheduling.run().await;
+                answering.send_replace(None);
+                metrics.set_leading(LEASE, false);
+            };
+            candidate.run(&shutdown, term).await;
             Ok(())
         },
     )?;
     Ok(())
 }
+
+/// The Lease for which schedulers compete, in `kube-system`. The apiserver passes questions on to its holder.
+const LEASE: &str = "gantry-scheduler";

@@ -13,6 +13,12 @@ pub struct Metrics {
     attempts: Family<ResultLabel, Counter>,
     durations: Family<ResultLabel, Histogram>,
     pending: Family<QueueLabel, Gauge>,
+    leading: Family<LeaseLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LeaseLabel {
+    name: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,7 +40,13 @@ impl Metrics {
                 Histogram::new(exponential_buckets(0.000_01, 2.0, 21))
             }),
             pending: Family::default(),
+            leading: Family::default(),
         };
+        registry.register(
+            "leader_election_master_status",
+            "1 while this process holds the Lease, 0 while another does",
+            metrics.leading.clone(),
+        );
         registry.register(
             "scheduler_schedule_attempts",
             "Attempts to schedule pods, by result",
@@ -51,6 +63,11 @@ impl Metrics {
             metrics.pending.clone(),
         );
         metrics
+    }
+
+    pub fn set_leading(&self, lease: &'static str, leading: bool) {
+        let label = LeaseLabel { name: lease };
+        self.leading.get_or_create_owned(&label).set(i64::from(leading));
     }
 
     /// Starts the clock of one decision.

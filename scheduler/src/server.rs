@@ -9,6 +9,7 @@ use gantry_proto::api::v1::{WhyReply, WhyRequest};
 use gantry_proto::meta::v1::Status;
 use gantry_proto::scheduler::v1::explain_server::{Explain, ExplainServer};
 use gantry_proto::status::Reason;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response};
@@ -16,7 +17,11 @@ use tonic::{Request, Response};
 /// Questions that are answered at once on one connection.
 const CONCURRENT_QUESTIONS: usize = 16;
 
-pub async fn serve(config: &Config, questions: Questions, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(
+    config: &Config,
+    questions: watch::Receiver<Option<Questions>>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let read =
         |path: &std::path::Path| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
     let tls = ServerTlsConfig::new()
@@ -37,7 +42,7 @@ pub async fn serve(config: &Config, questions: Questions, shutdown: Cancellation
 }
 
 struct Answers {
-    questions: Questions,
+    questions: watch::Receiver<Option<Questions>>,
 }
 
 #[tonic::async_trait]
@@ -52,12 +57,13 @@ impl Explain for Answers {
             );
             return Err(Status::failure(Reason::BadRequest, message).into());
         }
-        if !self.questions.synced() {
-            let message = "the scheduler has not seen the whole cluster yet; ask again in a moment";
+        let questions = self.questions.borrow().clone();
+        let Some(questions) = questions.filter(Questions::synced) else {
+            let message = "the scheduler has not seen the whole cluster yet, or another one leads; ask again in a moment";
             return Err(Status::failure(Reason::ServiceUnavailable, message).into());
-        }
+        };
         let key = Key::new(request.namespace, request.name);
-        match self.questions.why(&key) {
+        match questions.why(&key) {
             Some(reply) => Ok(Response::new(reply)),
             None => Err(Status::not_found(
                 <gantry_proto::core::v1::Pod as gantry_proto::Kind>::INFO,
