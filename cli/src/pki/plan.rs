@@ -143,6 +143,13 @@ impl Cluster {
                     Usage::Client,
                 )
             },
+            leaf(
+                Signer::Cluster,
+                "prometheus/tls",
+                "prometheus",
+                "system:monitoring",
+                Usage::Client,
+            ),
         ]
     }
 }

@@ -154,6 +154,13 @@ fn every_certificate_names_its_holder_and_is_signed_by_its_authority() {
         "client",
         &[],
     );
+    check(
+        "prometheus/tls.crt",
+        "ca.crt",
+        "O=system:monitoring, CN=prometheus",
+        "client",
+        &[],
+    );
     let local = |extra: &[&'static str]| [&["localhost", "127.0.0.1"], extra].concat();
     let scheduler = local(&["scheduler", "api.example.com", "10.9.9.9"]);
     check(
