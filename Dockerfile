@@ -1,4 +1,4 @@
-# All images of a cluster that runs in containers; the target says which: etcd, control-plane, node, cli.
+# All images of a cluster that runs in containers; the target says which: etcd, control-plane, node, prometheus, cli.
 # docker-compose.yml uses them, docs/compose.md explains.
 
 ARG RUST=rust:1.95.0-slim-trixie
@@ -27,7 +27,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates curl \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 65532 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin gantry \
-    && install -d -m 700 -o gantry -g gantry /pki /var/lib/etcd
+    && install -d -m 700 -o gantry -g gantry /pki /var/lib/etcd /var/lib/prometheus
 
 FROM base AS etcd
 RUN apt-get update \
@@ -47,10 +47,18 @@ RUN apt-get update \
         conntrack containerd containernetworking-plugins iproute2 kmod nftables runc \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=programs /bin/gantry-node-agent /bin/gantry-proxy /usr/local/bin/
-COPY --from=programs /images/pause.tar /usr/share/gantry/images/
+COPY --from=programs /images /usr/share/gantry/images
 COPY scripts/containerd-config.sh deploy/compose/node.sh /usr/local/lib/gantry/
 VOLUME /var/lib/gantry
 ENTRYPOINT ["/usr/local/lib/gantry/node.sh"]
+
+FROM base AS prometheus
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends prometheus \
+    && rm -rf /var/lib/apt/lists/*
+USER gantry
+VOLUME /var/lib/prometheus
+ENTRYPOINT ["prometheus"]
 
 FROM base AS cli
 COPY --from=programs /bin/gantry /usr/local/bin/

@@ -1,8 +1,8 @@
 # Two commands do everything on a fresh Debian machine that has cargo and root: make up, make test.
 
-.PHONY: up down build images compose-images install test lint bench
+.PHONY: up down build images sample-images install test lint bench
 
-up: install build images
+up: install build sample-images
 	scripts/up.sh
 
 down:
@@ -14,11 +14,12 @@ install:
 build:
 	cargo build --workspace --bins
 
-images:
+# What the sample and the tests run.
+sample-images:
 	scripts/build-images.sh
 
 # The images of docker-compose.yml where no registry can be reached: docs/compose.md.
-compose-images: build
+images: build
 	scripts/images.sh
 
 # Everything: lints, unit and golden tests, the store suite on a real etcd, whole clusters on real containerd.
@@ -26,7 +27,7 @@ test:
 	scripts/test.sh
 
 # With optimised programs, which takes a while to build.
-bench: install images
+bench: install sample-images
 	cargo build --release --workspace --bins
 	cargo run --release --workspace --bin gantry-bench
 

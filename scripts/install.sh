@@ -21,6 +21,8 @@ wanted=(
     "command:debootstrap debootstrap"
     "command:python3 python3"
     "command:kubectl kubernetes-client"
+    "file:/usr/sbin/dockerd docker.io"
+    "command:docker-compose docker-compose"
 )
 if [ "${1:-}" = test ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
     wanted+=("file:/nowhere python3-venv")

@@ -1,8 +1,13 @@
 #!/bin/bash
 # The main process of a node's container: runs containerd, the node agent and the proxy, starts again what ends,
-# and on SIGTERM ends the pods, so that no cgroup of theirs is left on the machine.
+# and on SIGTERM ends the pods.
 # Environment: NODE_NAME, NODE_IP.
 set -u
+
+# The pods' cgroups are below this container's own: its limits hold for them, and they go when it goes. For that the
+# container needs a view in which its own cgroup is the root, which Docker gives by itself on cgroup v2 only.
+[ -n "${GANTRY_CGROUP_ROOT:-}" ] || GANTRY_CGROUP_ROOT=own exec unshare --cgroup "$0" "$@"
+
 home=/var/lib/gantry
 socket=/run/containerd/containerd.sock
 pki=/pki/nodes/$NODE_NAME
@@ -45,6 +50,35 @@ stop() {
     exit 0
 }
 
+mount_cgroups() {
+    local hierarchies controllers path name alias
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        mount -t cgroup2 cgroup2 /sys/fs/cgroup
+        # A cgroup with processes in it can give nothing to cgroups below it.
+        mkdir -p /sys/fs/cgroup/node
+        while read -r process; do
+            echo "$process" >/sys/fs/cgroup/node/cgroup.procs || true
+        done </sys/fs/cgroup/cgroup.procs
+        sed -e 's/\(^\| \)/&+/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
+        return
+    fi
+    hierarchies=$(cat /proc/self/cgroup)
+    mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+    while IFS=: read -r _ controllers path; do
+        case $controllers in
+            "") continue ;;
+            name=*) name=${controllers#name=} controllers=none,$controllers ;;
+            *) name=$controllers ;;
+        esac
+        mkdir "/sys/fs/cgroup/$name"
+        mount -t cgroup -o "$controllers" cgroup "/sys/fs/cgroup/$name"
+        for alias in ${name//,/ }; do
+            [ -e "/sys/fs/cgroup/$alias" ] || ln -s "$name" "/sys/fs/cgroup/$alias"
+        done
+    done <<<"$hierarchies"
+}
+
+mount_cgroups
 # Docker mounts it read-only where a container is not privileged; the agent and the CNI plugins set the
 # switches of this container's own network there.
 mount -o remount,rw /proc/sys
@@ -54,9 +88,13 @@ rm -rf /run/containerd
 mkdir -p "$home/agent" "$home/cni/net.d" /run/containerd
 /usr/local/lib/gantry/containerd-config.sh "$home/containerd" /run/containerd "$socket" "$home/cni/net.d" \
     >/run/containerd/config.toml
-keep containerd --config /run/containerd/config.toml
+keep containerd --log-level warn --config /run/containerd/config.toml
 containerd_id=$!
 until [ -S "$socket" ]; do sleep 0.1; done
+# The sample's images, so that it runs where no registry can be reached.
+for archive in /usr/share/gantry/images/hello-*.tar /usr/share/gantry/images/busybox.tar; do
+    ctr --address "$socket" --namespace k8s.io images import "$archive" >/dev/null
+done
 keep gantry-node-agent "${agent[@]}"
 agent_id=$!
 keep gantry-proxy "${proxy[@]}"

@@ -2,6 +2,7 @@
 //! namespaces that the test makes.
 
 pub mod cluster;
+pub mod docker;
 pub mod network;
 pub mod process;
 pub mod load;
