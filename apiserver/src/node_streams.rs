@@ -38,7 +38,9 @@ impl NodeStreams {
         NodeStreams {
             tls: ClientTlsConfig::new()
                 .ca_certificate(Certificate::from_pem(ca))
-                .identity(Identity::from_pem(certificate, key)),
+                .identity(Identity::from_pem(certificate, key))
+                // A process that is stopped still has its kernel accept connections.
+                .timeout(CONNECT_TIMEOUT),
         }
     }
 

@@ -40,7 +40,8 @@ pub fn seal(kind: &KindInfo, raw: Bytes, trace_parent: &str) -> Bytes {
     };
     let mut value = BytesMut::with_capacity(MAGIC.len() + unknown.encoded_len());
     value.put_slice(MAGIC);
-    value.put_slice(&unknown.encode_to_vec());
+    // The buffer grows, so that encoding into it cannot fail.
+    unknown.encode(&mut value).unwrap_or_default();
     value.freeze()
 }
 

@@ -370,9 +370,7 @@ impl Cluster {
     pub fn spawn(&self, arguments: &[&str]) -> Running {
         let started = binary("gantry").and_then(|program| {
             #[allow(clippy::disallowed_methods, reason = "a name that no other file has")]
-            let path = self
-                .folder
-                .join(format!("printed-{:x}", rand::random::<u64>()));
+            let path = self.folder.join(format!("printed-{:x}", rand::random::<u64>()));
             let child = Command::new(program)
                 .env("GANTRY_CONFIG", self.kubeconfig())
                 .args(arguments)
@@ -386,13 +384,6 @@ impl Cluster {
             Ok(running) => running,
             Err(error) => panic!("gantry {}: {error:#}", arguments.join(" ")),
         }
-    }
-
-    /// Where a node keeps an emptyDir volume of a pod.
-    pub fn empty_dir(&self, number: usize, pod_uid: &str, volume: &str) -> PathBuf {
-        self.folder
-            .join(format!("n{number}/agent/pods/{pod_uid}/volumes/kubernetes.io~empty-dir"))
-            .join(volume)
     }
 
     /// Pods that a label selector names, as JSON.
@@ -442,7 +433,11 @@ impl Cluster {
             &self.controller_manager,
         ];
         if let Some(standby) = &self.standby {
-            all.extend([&standby.apiserver, &standby.scheduler, &standby.controller_manager]);
+            all.extend([
+                &standby.apiserver,
+                &standby.scheduler,
+                &standby.controller_manager,
+            ]);
         }
         for node in &self.nodes {
             all.extend([&node.containerd, &node.agent, &node.proxy]);

@@ -5,7 +5,7 @@ use super::{
     Rules, Target, container, metadata, names, pod_defaults, pod_spec, pod_status, pod_update, pod_warnings,
     quality, semantic,
 };
-use gantry_proto::core::v1::{Pod, PodCondition, PodStatus};
+use gantry_proto::core::v1::{Pod, PodCondition, PodSpec, PodStatus, Toleration};
 use gantry_proto::meta::v1::StatusCause;
 
 /// What ServiceAccount admission gives a pod that names none.
@@ -28,6 +28,7 @@ impl Rules for Pods {
             spec.service_account_name = DEFAULT_SERVICE_ACCOUNT.into();
             spec.service_account = DEFAULT_SERVICE_ACCOUNT.into();
         }
+        add_default_tolerations(spec);
         let mut status = PodStatus {
             phase: "Pending".into(),
             qos_class: quality::class(spec).into(),
@@ -56,6 +57,7 @@ impl Rules for Pods {
         } else {
             metadata::keep_for_update(new.metadata_mut(), old.metadata());
             new.status.clone_from(&old.status);
+            add_default_tolerations(new.spec_mut());
         }
     }
 
@@ -157,6 +159,29 @@ fn refuse_tokens(pod: &Pod, errors: &mut Errors) {
     }
 }
 
+/// The taints of a node that is lost, and for how many seconds a pod stays there when it does not say
+/// (plugin/pkg/admission/defaulttolerationseconds).
+const LOST_NODE_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const LOST_NODE_SECONDS: i64 = 300;
+
+fn add_default_tolerations(spec: &mut PodSpec) {
+    for key in LOST_NODE_TAINTS {
+        let tolerated = spec.tolerations.iter().any(|toleration| {
+            (toleration.key == key || toleration.key.is_empty())
+                && (toleration.effect == "NoExecute" || toleration.effect.is_empty())
+        });
+        if !tolerated {
+            spec.tolerations.push(Toleration {
+                key: key.into(),
+                operator: "Exists".into(),
+                effect: "NoExecute".into(),
+                toleration_seconds: Some(LOST_NODE_SECONDS),
+                ..Toleration::default()
+            });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::field::lines;
@@ -175,6 +200,31 @@ mod tests {
         Pods.set_defaults(&mut pod);
         Pods.prepare_for_create(&mut pod);
         pod
+    }
+
+    #[test]
+    fn a_pod_stays_five_minutes_on_a_lost_node_unless_it_says_otherwise() {
+        let tolerations = |given: Value| {
+            let mut object = minimal();
+            object["spec"]["tolerations"] = given;
+            let pod = pod(object);
+            let shown = pod.spec().tolerations.iter();
+            shown
+                .map(|t| (t.key.clone(), t.toleration_seconds))
+                .collect::<Vec<_>>()
+        };
+        let (not_ready, unreachable) = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable");
+        let owned = |key: &str, seconds| (key.to_owned(), seconds);
+        assert_eq!(
+            tolerations(json!([])),
+            [owned(not_ready, Some(300)), owned(unreachable, Some(300))]
+        );
+        let own = json!([{"key": unreachable, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]);
+        assert_eq!(
+            tolerations(own),
+            [owned(unreachable, Some(5)), owned(not_ready, Some(300))]
+        );
+        assert_eq!(tolerations(json!([{"operator": "Exists"}])), [owned("", None)]);
     }
 
     fn check(pointer: &str, value: Value, expected: &[&str]) {

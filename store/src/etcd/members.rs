@@ -65,7 +65,9 @@ impl Members {
         let key = read_pem("client key", &config.key_file).await?;
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(ca))
-            .identity(Identity::from_pem(certificate, key));
+            .identity(Identity::from_pem(certificate, key))
+            // A server that is stopped still has its kernel accept connections.
+            .timeout(DIAL_TIMEOUT);
         let mut members = Vec::with_capacity(config.endpoints.len());
         for endpoint in &config.endpoints {
             let transport = transport(endpoint, tls.clone())?;

@@ -29,7 +29,12 @@ fn another_takes_over_and_a_late_leader_does_nothing_twice() {
 fn a_paused_controller_manager_is_replaced_and_fenced_off(cluster: &Cluster) {
     let lease = "gantry-controller-manager";
     let first = holder(cluster, lease).unwrap_or_default();
-    let paused = leading(&cluster.controller_manager, standby(cluster, lease), &first, "10257");
+    let paused = leading(
+        &cluster.controller_manager,
+        standby(cluster, lease),
+        &first,
+        "10257",
+    );
     paused.signal(Signal::SIGSTOP);
     // What the paused leader will find when it goes on, and would act on.
     cluster.must(&["scale", "deployment/web", "--replicas=5"]);
@@ -85,7 +90,10 @@ fn a_killed_apiserver_is_passed_over(cluster: &mut Cluster) {
 /// Who holds a Lease of the control plane.
 fn holder(cluster: &Cluster, lease: &str) -> Result<String, String> {
     let lease = cluster.json(&["get", "lease", lease, "-n", "kube-system"])?;
-    Ok(lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_string())
+    Ok(lease["spec"]["holderIdentity"]
+        .as_str()
+        .unwrap_or_default()
+        .to_string())
 }
 
 fn standby<'a>(cluster: &'a Cluster, lease: &str) -> &'a Process {

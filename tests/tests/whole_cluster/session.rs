@@ -115,9 +115,11 @@ fn logs_and_describe_tell(cluster: &Cluster) {
 }
 
 fn logs_follow_to_the_end(cluster: &Cluster) {
-    cluster.apply(
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: counts}\nspec:\n  restartPolicy: Never\n  containers:\n  - name: c\n    image: busybox:1\n    command: [/bin/sh, -c, 'echo first; until [ -e /tmp/go ]; do sleep 0.1; done; echo last']\n    volumeMounts: [{name: tmp, mountPath: /tmp}]\n  volumes: [{name: tmp, emptyDir: {}}]\n",
-    );
+    let shared = cluster.folder().join("shared");
+    cluster.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: counts}}\nspec:\n  restartPolicy: Never\n  containers:\n  - name: c\n    image: busybox:1\n    command: [/bin/sh, -c, 'echo first; until [ -e /shared/go ]; do sleep 0.1; done; echo last']\n    volumeMounts: [{{name: shared, mountPath: /shared}}]\n  volumes: [{{name: shared, hostPath: {{path: {}, type: DirectoryOrCreate}}}}]\n",
+        shared.display()
+    ));
     eventually("the pod has begun to count", SLOW, || {
         let log = cluster.gantry(&["logs", "counts"]);
         (log.stdout == "first\n").then_some(()).ok_or(log.stderr)
@@ -127,13 +129,14 @@ fn logs_follow_to_the_end(cluster: &Cluster) {
         let printed = followed.printed();
         (printed == "first\n").then_some(()).ok_or(printed)
     });
-    let uid = cluster.json(&["get", "pod", "counts"]).unwrap_or_default()["metadata"]["uid"].clone();
-    let volume = cluster.empty_dir(1, uid.as_str().unwrap_or_default(), "tmp");
-    if let Err(error) = std::fs::write(volume.join("go"), "") {
-        panic!("writing into {}: {error}", volume.display());
+    if let Err(error) = std::fs::write(shared.join("go"), "") {
+        panic!("writing into {}: {error}", shared.display());
     }
     eventually("following ends with the container", SLOW, || {
-        followed.has_ended().then_some(()).ok_or_else(|| followed.printed())
+        followed
+            .has_ended()
+            .then_some(())
+            .ok_or_else(|| followed.printed())
     });
     assert_eq!(followed.printed(), "first\nlast\n");
     cluster.must(&["delete", "pod", "counts"]);
@@ -142,7 +145,11 @@ fn logs_follow_to_the_end(cluster: &Cluster) {
 fn a_watch_tells_what_changes(cluster: &Cluster) {
     let mut watch = cluster.spawn(&["get", "configmaps", "-w", "-o", "name"]);
     // Objects that were there are told first: once one of them is, what comes next is a change.
-    cluster.must(&["create", "-f", &cluster.write("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: seen}\n")]);
+    cluster.must(&[
+        "create",
+        "-f",
+        &cluster.write("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: seen}\n"),
+    ]);
     eventually("the new object is told", SLOW, || {
         let printed = watch.printed();
         let told = printed.lines().any(|line| line == "configmap/seen");

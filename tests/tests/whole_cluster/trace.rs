@@ -46,7 +46,10 @@ fn one_trace_leads_from_apply_to_ready_and_to_the_proxy() {
 fn the_cluster_itself_shows_the_trace(cluster: &Cluster, apply: &str) {
     let shown = cluster.gantry(&["trace", "deployment/web"]);
     assert!(shown.ok && shown.stderr.is_empty(), "{shown:?}");
-    assert!(shown.stdout.contains(apply), "the trace of the last change is the apply's: {shown:?}");
+    assert!(
+        shown.stdout.contains(apply),
+        "the trace of the last change is the apply's: {shown:?}"
+    );
     for step in [
         "gantry apply  [cli]",
         "Resources/Create  [apiserver]",
@@ -58,12 +61,19 @@ fn the_cluster_itself_shows_the_trace(cluster: &Cluster, apply: &str) {
         "proxy.program",
         "critical path",
     ] {
-        assert!(shown.stdout.contains(step), "{step:?} is not in: {}", shown.stdout);
+        assert!(
+            shown.stdout.contains(step),
+            "{step:?} is not in: {}",
+            shown.stdout
+        );
     }
     let by_id = cluster.must(&["trace", "--id", apply]);
     assert!(by_id.contains("container.start"), "{by_id}");
     let unknown = cluster.gantry(&["trace", "deployment/none"]);
-    assert!(!unknown.ok && unknown.stderr.contains("(NotFound)"), "{unknown:?}");
+    assert!(
+        !unknown.ok && unknown.stderr.contains("(NotFound)"),
+        "{unknown:?}"
+    );
 }
 
 /// What the trace of the sample must have: services, and the way from each late span back to the root.
