@@ -133,7 +133,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         },
         candidate.run(&shutdown, async |term| {
             metrics.set_leading(LEASE, true);
-            lead(&config, ranges.clone(), &metrics, term, &seen).await;
+            lead(&config, ranges, &metrics, term, &seen).await;
             metrics.set_leading(LEASE, false);
         }),
     );

@@ -181,8 +181,11 @@ pub const VOLUME_SOURCES: &[&str] = &[
     "downwardAPI",
 ];
 
+/// A source of a projected volume: its name, and whether it is given.
+type Projection = (&'static str, fn(&VolumeProjection) -> bool);
+
 /// The sources of a projected volume that a node does not know.
-const UNKNOWN_PROJECTIONS: &[(&str, fn(&VolumeProjection) -> bool)] = &[
+const UNKNOWN_PROJECTIONS: &[Projection] = &[
     ("serviceAccountToken", |source| {
         source.service_account_token.is_some()
     }),

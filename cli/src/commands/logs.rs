@@ -299,7 +299,6 @@ fn request(pod: &Pod, container: String, arguments: &Arguments) -> LogsRequest {
         since_time: arguments.since_time,
         limit_bytes: arguments.limit_bytes,
         timestamps: arguments.timestamps,
-        ..LogsRequest::default()
     }
 }
 

@@ -181,7 +181,8 @@ fn find_or_make(volume: &Path, sub_path: &str) -> Result<PathBuf, String> {
                 fs::create_dir(&next).map_err(text)?;
                 fs::set_permissions(&next, fs::Permissions::from_mode(mode)).map_err(text)?;
             }
-            other => drop(other.map_err(text)?),
+            Err(error) => return Err(text(error)),
+            Ok(_) => {}
         }
         found = next.canonicalize().map_err(text)?;
         if !found.starts_with(volume) {
