@@ -49,6 +49,7 @@ fn a_cluster_in_containers_serves_through_every_loss_and_leaves_nothing() {
     sample::is_applied_from_its_container(&engine);
     println!("the sample was rolled out after {:?}", start.elapsed());
     sample::is_served_from_every_node(&engine, &administrator);
+    sample::has_its_trace_in_the_cluster(&administrator);
     administrator.lists_services_by_reflection();
     monitoring::sees_every_component(&engine, &administrator);
     failover::no_request_fails_without_one_of_the_control_plane(&engine, &administrator);

@@ -12,6 +12,15 @@ use std::net::{IpAddr, SocketAddr};
 
 pub const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
+/// How `gantry trace` names the processes that take part.
+const TRACED: [&str; 5] = [
+    "[apiserver]",
+    "[controller-manager]",
+    "[scheduler]",
+    "[node-agent]",
+    "[proxy]",
+];
+
 pub fn is_applied_from_its_container(engine: &Engine) {
     let printed = engine.must_compose(&["exec", "-T", "cli", "gantry", "apply", "-f", "examples/web.yaml"]);
     assert!(printed.contains("deployment.apps/web created"), "{printed}");
@@ -52,6 +61,15 @@ pub fn is_served_from_every_node(engine: &Engine, administrator: &Administrator)
                 .ok_or(format!("{answered:?} of {wanted:?}"))
         });
     }
+}
+
+/// Without Jaeger: every process on every node is asked for what it remembers.
+pub fn has_its_trace_in_the_cluster(administrator: &Administrator) {
+    eventually("the sample's trace leads to the proxies", SLOW, || {
+        let trace = administrator.gantry(&["trace", "deployment/web"])?;
+        let missing = TRACED.iter().find(|process| !trace.contains(**process));
+        missing.map_or(Ok(()), |process| Err(format!("nothing of {process} in {trace}")))
+    });
 }
 
 #[track_caller]
