@@ -11,6 +11,9 @@ use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
+    /// What the decision does is nobody's wish but something that happened, of this name: a trace begins here. Links
+    /// remain to what woke the key.
+    Begin { what: &'static str },
     /// Consecutive creations are sent in batches that double from one on: a refusal that would hit all of them
     /// (a quota, say) then costs one or two calls, not five hundred.
     Create { object: Object, says: Option<Says> },

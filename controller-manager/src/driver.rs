@@ -184,12 +184,12 @@ impl<C: Controller> Driver<C> {
         let is_write = |action: &Action| {
             !matches!(
                 action,
-                Action::WakeAfter(_) | Action::CheckAfter(_) | Action::Tell { .. }
+                Action::Begin { .. } | Action::WakeAfter(_) | Action::CheckAfter(_) | Action::Tell { .. }
             )
         };
         if actions.iter().any(is_write) {
             // A look that changes nothing leaves no span.
-            let span = self.span(key, &causes);
+            let span = self.span(key, &actions, &causes);
             self.carry_out(&actions, memory, cluster, recorder)
                 .instrument(span)
                 .await;
@@ -302,9 +302,22 @@ impl<C: Controller> Driver<C> {
         }
     }
 
-    fn span(&self, key: &C::Key, causes: &[Cause]) -> tracing::Span {
+    /// The span that writes belong to. It continues what woke the key, or begins what the decision says that begins.
+    fn span(&self, key: &C::Key, actions: &[Action], causes: &[Cause]) -> tracing::Span {
         let name = format!("{}.reconcile", C::NAME);
-        let span = tracing::info_span!("controller.reconcile", otel.name = name, controller = C::NAME, %key);
+        let begins = actions.iter().find_map(|action| match action {
+            Action::Begin { what } => Some(*what),
+            _ => None,
+        });
+        if let Some(what) = begins {
+            let root = tracing::info_span!(parent: None, "begin", otel.name = what, gantry.root = true, gantry.key = %key);
+            for cause in causes {
+                trace::link(&root, &cause.traceparent);
+            }
+            return tracing::info_span!(parent: &root, "controller.reconcile", otel.name = name, gantry.key = %key);
+        }
+        let span =
+            tracing::info_span!(parent: None, "controller.reconcile", otel.name = name, gantry.key = %key);
         let mut links = causes;
         match causes.split_first() {
             Some((first, others)) if first.is_recent() => {

@@ -156,7 +156,7 @@ impl Action {
                 Some(target.clone())
             }
             Action::Finalize { namespace } => Some(Target::of(namespace)),
-            Action::Tell { .. } | Action::WakeAfter(_) | Action::CheckAfter(_) => None,
+            Action::Begin { .. } | Action::Tell { .. } | Action::WakeAfter(_) | Action::CheckAfter(_) => None,
         }
     }
 }

@@ -60,7 +60,9 @@ impl Writer<'_> {
                 self.outcome(&target, result.map(|written| written.metadata().clone()))
                     .await
             }
-            Action::Tell { .. } | Action::WakeAfter(_) | Action::CheckAfter(_) => return None,
+            Action::Begin { .. } | Action::Tell { .. } | Action::WakeAfter(_) | Action::CheckAfter(_) => {
+                return None;
+            }
         };
         Some(outcome)
     }

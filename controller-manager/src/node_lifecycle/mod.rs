@@ -6,6 +6,9 @@
 //!      ^                                             |                                  (pod_eviction evicts)
 //!      `------------(the node agent reports)---------'
 //! ```
+//!
+//! That a node is lost, not ready, or ready again is nobody's wish: each begins a trace, in which the taints, the
+//! evictions and the pods' replacement follow.
 
 pub mod controller;
 pub mod heartbeats;
@@ -22,6 +25,10 @@ pub use taints::{Evictions, NOT_READY, UNREACHABLE, evictions};
 
 /// A node that has never reported gets longer, as in Kubernetes: it may still be starting.
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
+/// What begins a trace.
+pub const NODE_LOST: &str = "node.lost";
+pub const NODE_NOT_READY: &str = "node.not_ready";
+pub const NODE_READY: &str = "node.ready";
 /// Reported together with Ready, and as unknown as it once the node is silent.
 const CONDITIONS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
@@ -51,9 +58,12 @@ pub fn reconcile(view: &View) -> Vec<Action> {
     if view.silence > grace
         && let Some(silenced) = silence(view)
     {
+        let is_news = ready(node).is_none_or(|condition| condition.status != "Unknown");
+        actions.extend(is_news.then_some(Action::Begin { what: NODE_LOST }));
         actions.push(silenced);
-    } else {
-        actions.extend(taints::in_step(node, view.evictions, view.now));
+    } else if let Some(tainted) = taints::in_step(node, view.evictions, view.now) {
+        actions.extend(begin(node));
+        actions.push(tainted);
     }
     if ready(node).is_some_and(|condition| condition.status == "Unknown") {
         actions.extend(
@@ -69,6 +79,19 @@ pub fn reconcile(view: &View) -> Vec<Action> {
         ));
     }
     actions
+}
+
+/// What a node's own word begins: its agent's reports have no trace. A silent node's taints continue the trace in which
+/// this controller said that it is silent.
+fn begin(node: &Node) -> Option<Action> {
+    let told = ready(node)?.status.as_str();
+    let is_tainted = |key: &str| node.spec().taints.iter().any(|taint| taint.key == key);
+    let what = match told {
+        "True" if is_tainted(NOT_READY) || is_tainted(UNREACHABLE) => NODE_READY,
+        "False" if !is_tainted(NOT_READY) => NODE_NOT_READY,
+        _ => return None,
+    };
+    Some(Action::Begin { what })
 }
 
 pub fn ready(node: &Node) -> Option<&NodeCondition> {

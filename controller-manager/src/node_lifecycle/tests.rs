@@ -149,6 +149,36 @@ fn taints_follow_the_conditions() {
 }
 
 #[test]
+fn a_trace_begins_where_a_node_is_lost_or_turns_and_nowhere_else() {
+    let check = |ready: Option<&str>, taints: &[(&str, &str)], silence: u64, expected: &[&str]| {
+        let actions = decide(&node(ready, taints), silence, Evictions::Allowed, &[]);
+        let begun: Vec<&str> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Begin { what } => Some(*what),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(begun, expected, "{ready:?} {taints:?} {silence}");
+    };
+    let both = |key: &'static str| [(key, "NoSchedule"), (key, "NoExecute")];
+    check(Some("True"), &[], 0, &[]);
+    check(Some("True"), &[], 41, &[NODE_LOST]);
+    // What follows continues the loss.
+    check(Some("Unknown"), &[], 41, &[]);
+    check(Some("Unknown"), &[], 0, &[]);
+    check(Some("Unknown"), &both(UNREACHABLE), 0, &[]);
+    check(Some("True"), &both(UNREACHABLE), 0, &[NODE_READY]);
+    check(Some("True"), &[(NOT_READY, "NoSchedule")], 0, &[NODE_READY]);
+    check(Some("False"), &[], 0, &[NODE_NOT_READY]);
+    check(Some("False"), &[(NOT_READY, "NoSchedule")], 0, &[]);
+    check(Some("False"), &both(NOT_READY), 0, &[]);
+    // Other taints come and go by somebody's wish, or with a report that is no turn.
+    check(Some("True"), &[("node.kubernetes.io/unschedulable", "NoSchedule")], 0, &[]);
+    check(None, &[], 0, &[]);
+}
+
+#[test]
 fn pods_of_a_lost_node_stop_being_ready() {
     let mut pod = Pod::default();
     pod.status_mut().conditions = vec![PodCondition {
