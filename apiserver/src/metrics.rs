@@ -3,7 +3,9 @@
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use gantry_telemetry::exemplar::TracedHistogram;
 use gantry_telemetry::metrics::Registry;
+use gantry_telemetry::trace;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -44,11 +46,15 @@ fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
 }
 
+fn traced_histogram() -> TracedHistogram {
+    TracedHistogram::new(BUCKETS)
+}
+
 /// The server's metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     requests: Family<Outcome, Counter>,
-    request_seconds: Family<Request, Histogram, fn() -> Histogram>,
+    request_seconds: Family<Request, TracedHistogram, fn() -> TracedHistogram>,
     watches: Family<Resource, Gauge<i64, AtomicI64>>,
     watch_events: Family<Resource, Counter>,
     store_seconds: Family<Operation, Histogram, fn() -> Histogram>,
@@ -58,7 +64,7 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Metrics {
         let metrics = Metrics {
             requests: Family::default(),
-            request_seconds: Family::new_with_constructor(histogram),
+            request_seconds: Family::new_with_constructor(traced_histogram),
             watches: Family::default(),
             watch_events: Family::default(),
             store_seconds: Family::new_with_constructor(histogram),
@@ -91,6 +97,7 @@ impl Metrics {
         metrics
     }
 
+    /// Counts a request that the current span belongs to.
     pub fn request(&self, verb: Verb, resource: &'static str, code: i32, took: Option<Duration>) {
         let verb = verb.name();
         self.requests
@@ -99,7 +106,7 @@ impl Metrics {
         if let Some(took) = took {
             self.request_seconds
                 .get_or_create(&Request { verb, resource })
-                .observe(took.as_secs_f64());
+                .observe(took.as_secs_f64(), trace::current_cause().as_ref());
         }
     }
 

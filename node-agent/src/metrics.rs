@@ -1,10 +1,11 @@
 //! What the agent does with pods, in numbers, under the kubelet's names.
 
+use gantry_telemetry::exemplar::TracedHistogram;
 use gantry_telemetry::metrics::Registry;
+use gantry_telemetry::trace::Cause;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use std::time::Duration;
 
 type Code = [(&'static str, &'static str); 1];
@@ -14,7 +15,7 @@ const START_BUCKETS: [f64; 11] = [0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.
 
 #[derive(Clone)]
 pub struct PodMetrics {
-    start_duration: Histogram,
+    start_duration: TracedHistogram,
     running: Gauge,
     started_containers: Counter,
     start_errors: Family<Code, Counter>,
@@ -23,7 +24,7 @@ pub struct PodMetrics {
 impl Default for PodMetrics {
     fn default() -> Self {
         PodMetrics {
-            start_duration: Histogram::new(START_BUCKETS),
+            start_duration: TracedHistogram::new(START_BUCKETS),
             running: Gauge::default(),
             started_containers: Counter::default(),
             start_errors: Family::default(),
@@ -55,8 +56,9 @@ impl PodMetrics {
         );
     }
 
-    pub fn pod_started(&self, took: Duration) {
-        self.start_duration.observe(took.as_secs_f64());
+    /// `cause` is what the start continues, where that is sampled.
+    pub fn pod_started(&self, took: Duration, cause: Option<&Cause>) {
+        self.start_duration.observe(took.as_secs_f64(), cause);
     }
 
     /// `reason` says why it did not start.
@@ -119,7 +121,7 @@ mod tests {
     fn the_names_are_the_kubelets() {
         let (registry, metrics) = (Registry::new(), PodMetrics::default());
         metrics.register(&registry);
-        metrics.pod_started(Duration::from_millis(300));
+        metrics.pod_started(Duration::from_millis(300), None);
         metrics.container_started(Ok(()));
         metrics.container_started(Err("ErrImagePull"));
         let text = gantry_telemetry::metrics::encode(&registry);

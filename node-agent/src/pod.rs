@@ -15,6 +15,7 @@ pub mod memory;
 pub mod back_off;
 pub mod wish;
 pub mod plan;
+pub mod death;
 pub mod garbage;
 pub mod status;
 pub mod status_patch;

@@ -12,16 +12,19 @@ mod probes;
 mod probe_call;
 mod outcome;
 mod ending;
+mod why;
 
 pub use shared::{Ends, Shared};
 
 use crate::clock::now;
 use crate::metrics::RunningPod;
+use crate::pod::death;
 use crate::pod::garbage::garbage;
 use crate::pod::known_status::KnownStatus;
 use crate::pod::memory::{Memory, Volumes};
 use crate::pod::observed::Observed;
-use crate::pod::plan::{Plan, Step, Subject, View, plan};
+use crate::pod::plan::{Plan, Step, StopReason, Subject, View, plan};
+use crate::pod::probe::ProbeKind;
 use crate::pod::status::{Facts, PULL_ERROR_SHOWN, status};
 use crate::pod::status_patch::status_patch;
 use crate::pod::wish::{self, Wish};
@@ -37,6 +40,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, Span, info_span};
+use why::Why;
 
 /// The slow look at a pod that nothing woke: a check, should an event have been lost.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
@@ -56,8 +60,6 @@ const DOUBT: Duration = Duration::from_secs(1);
 const DOUBT_PAUSE: Duration = Duration::from_millis(250);
 /// Results of probes that wait for the worker: three for each of a handful of containers.
 const RESULTS: usize = 64;
-/// A trace goes on for this long after its cause; later work begins a new one with a link.
-const TRACE_LIMIT: Duration = Duration::from_secs(600);
 
 pub struct Worker {
     shared: Arc<Shared>,
@@ -65,8 +67,7 @@ pub struct Worker {
     uid: String,
     pod: Arc<Entry<Pod>>,
     gone_since: Option<SystemTime>,
-    /// Which trace the pod's newest version belongs to, and since when.
-    cause: Option<(String, SystemTime)>,
+    why: Why,
     signals: Arc<Ends>,
     memory: Memory,
     observer: Observer,
@@ -97,7 +98,7 @@ impl Worker {
             key: Key::new(&metadata.namespace, &metadata.name),
             uid: metadata.uid.clone(),
             gone_since: is_gone.then_some(now),
-            cause: None,
+            why: Why::default(),
             known: KnownStatus::new(&pod, pod.revision),
             probers: Probers::new(shared.runtime.clone(), sender),
             jobs: Jobs::default(),
@@ -215,8 +216,10 @@ impl Worker {
             && status.phase == "Running"
         {
             let took = now.duration_since(since).unwrap_or_default();
-            self.shared.metrics.pod_started(took);
+            let cause = self.why.cause(&self.pod);
+            self.shared.metrics.pod_started(took, cause.as_ref());
         }
+        self.note_deaths(wish, &observed);
         self.tell_back_offs(&status);
         let patch = status_patch(&self.uid, self.known.get(), &status).filter(|_| self.gone_since.is_none());
         let status_written = patch.is_none() && !self.jobs.is_writing();
@@ -235,7 +238,7 @@ impl Worker {
         let may_write = !self.jobs.is_writing() && self.write_again_at.is_none_or(|at| at <= now);
         let patch = patch.filter(|_| may_write);
         if patch.is_some() || !plan.steps.is_empty() {
-            let span = self.span(now);
+            let span = self.why.span(&self.pod, &self.shared.config.node_name, now);
             if let Some(patch) = patch {
                 self.write_status(patch, status, &span);
             }
@@ -258,10 +261,7 @@ impl Worker {
             .filter(|entry| entry.metadata().uid == self.uid)
         {
             Some(entry) => {
-                let trace = entry.cause.as_deref().and_then(trace_id);
-                if trace != self.cause.as_ref().map(|(trace, _)| trace.as_str()) {
-                    self.cause = trace.map(|trace| (trace.to_string(), now));
-                }
+                self.why.follow(&entry, now);
                 // While a write of ours is under way, its reply says more.
                 if !self.jobs.is_writing() {
                     self.known.watched(&entry, entry.revision);
@@ -273,23 +273,53 @@ impl Worker {
         }
     }
 
-    /// The span that work begun now belongs to: a child of the write that led to it.
-    fn span(&self, now: SystemTime) -> Span {
-        let span = info_span!("node-agent.sync", pod = %self.key, node = %self.shared.config.node_name);
-        if let (Some(cause), Some((_, since))) = (&self.pod.cause, &self.cause) {
-            if now.duration_since(*since).unwrap_or_default() < TRACE_LIMIT {
-                trace::continue_from(&span, cause);
-            } else {
-                trace::root(&span);
-                trace::link(&span, cause);
+    /// Begins a trace where a container ended by itself. It is linked to the one that the pod came from.
+    fn note_deaths(&mut self, wish: Wish, observed: &Observed) {
+        let view = death::View {
+            pod: &self.pod,
+            wish,
+            observed,
+            memory: &self.memory,
+            busy: self.jobs.busy(),
+            known: self.known.get(),
+        };
+        let dead = death::deaths(&view).into_iter();
+        let dead: Vec<_> = dead
+            .map(|(instance, exit)| (instance.clone(), exit.clone()))
+            .collect();
+        let mut first: Option<Span> = None;
+        for (instance, exit) in dead {
+            let (container, node) = (&instance.name, &self.shared.config.node_name);
+            let span = info_span!(
+                parent: first.as_ref().and_then(Span::id),
+                "container.died",
+                gantry.root = true,
+                k8s.namespace.name = self.key.namespace,
+                k8s.pod.name = self.key.name,
+                k8s.pod.uid = self.uid,
+                k8s.node.name = node,
+                k8s.container.name = container,
+                k8s.container.restart_count = instance.attempt,
+                container.id = instance.id,
+                process.exit.code = exit.code,
+                k8s.container.status.reason = exit.reason,
+            );
+            self.memory.container_mut(container).died = Some(instance.id.clone());
+            self.why.ended(container);
+            if first.is_none() {
+                if let Some(cause) = &self.pod.cause {
+                    trace::link(&span, cause);
+                }
+                self.why.begins(&span, &self.pod);
+                first = Some(span);
             }
         }
-        span
     }
 
     fn write_status(&mut self, patch: serde_json::Value, status: PodStatus, span: &Span) {
         let (client, key) = (self.shared.client.clone(), self.key.clone());
-        let span = info_span!(parent: span, "status.write", phase = %status.phase);
+        let span = info_span!(parent: span, "status.write", k8s.pod.status.phase = status.phase);
+        self.why.writes();
         let write = async move {
             let kind = gantry_client::PatchType::StrategicMerge;
             let outcome = client.patch::<Pod>(&key, Some("status"), kind, &patch).await;
@@ -320,7 +350,18 @@ impl Worker {
                 id,
                 stop_by,
                 why,
-            } => self.stop(container, id, stop_by, why, span),
+            } => {
+                let memory = self.memory.container_mut(&container);
+                // Stopping it again sooner goes on with what the first stop began.
+                let is_new = memory.stopped.replace(id.clone()).as_ref() != Some(&id);
+                match why {
+                    StopReason::Probe(kind) if is_new => {
+                        let span = self.begin_unhealthy(&container, &id, kind, now);
+                        self.stop(container, id, stop_by, why, &span);
+                    }
+                    _ => self.stop(container, id, stop_by, why, span),
+                }
+            }
             Step::Remove { container, id } => self.remove(container, id),
             Step::Abort { container } => {
                 self.jobs.abort(&Subject::Container(container));
@@ -332,6 +373,28 @@ impl Worker {
             Step::Delete => self.delete(span),
             Step::Exit => {}
         }
+    }
+
+    /// Begins a trace where a probe condemned a container: nobody asked for that either.
+    fn begin_unhealthy(&mut self, container: &str, id: &str, kind: ProbeKind, now: SystemTime) -> Span {
+        let span = info_span!(
+            parent: None,
+            "container.unhealthy",
+            gantry.root = true,
+            k8s.namespace.name = self.key.namespace,
+            k8s.pod.name = self.key.name,
+            k8s.pod.uid = self.uid,
+            k8s.node.name = self.shared.config.node_name,
+            k8s.container.name = container,
+            container.id = id,
+            gantry.probe = kind.title(),
+        );
+        if let Some(cause) = &self.pod.cause {
+            trace::link(&span, cause);
+        }
+        self.why.ended(container);
+        self.why.begins(&span, &self.pod);
+        self.why.span(&self.pod, &self.shared.config.node_name, now)
     }
 
     fn keep_house(&mut self, wish: Wish, observed: &Observed, now: SystemTime) {
@@ -436,8 +499,4 @@ fn is_alive(observed: &Observed, id: &str) -> bool {
             .sandboxes
             .iter()
             .any(|sandbox| sandbox.id == id && sandbox.ready)
-}
-
-fn trace_id(traceparent: &str) -> Option<&str> {
-    traceparent.split('-').nth(1)
 }

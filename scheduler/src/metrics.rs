@@ -1,17 +1,19 @@
 //! kube-scheduler's metric names, so that its dashboards work.
 
+use gantry_telemetry::exemplar::TracedHistogram;
 use gantry_telemetry::metrics::Registry;
+use gantry_telemetry::trace::Cause;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::exponential_buckets;
 use std::time::Instant;
 
 #[derive(Clone)]
 pub struct Metrics {
     attempts: Family<ResultLabel, Counter>,
-    durations: Family<ResultLabel, Histogram>,
+    durations: Family<ResultLabel, TracedHistogram>,
     pending: Family<QueueLabel, Gauge>,
     leading: Family<LeaseLabel, Gauge>,
 }
@@ -37,7 +39,7 @@ impl Metrics {
             attempts: Family::default(),
             // 10 us to 10 s.
             durations: Family::new_with_constructor(|| {
-                Histogram::new(exponential_buckets(0.000_01, 2.0, 21))
+                TracedHistogram::new(exponential_buckets(0.000_01, 2.0, 21))
             }),
             pending: Family::default(),
             leading: Family::default(),
@@ -97,12 +99,13 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub fn observe(self, result: &'static str) {
+    /// `cause` is the decision's span, where it is sampled.
+    pub fn observe(self, result: &'static str, cause: Option<&Cause>) {
         let label = ResultLabel { result };
         self.metrics.attempts.get_or_create(&label).inc();
         self.metrics
             .durations
             .get_or_create(&label)
-            .observe(self.start.elapsed().as_secs_f64());
+            .observe(self.start.elapsed().as_secs_f64(), cause);
     }
 }

@@ -212,7 +212,7 @@ impl Scheduling {
                 span.in_scope(|| schedule(&pod.object, self.model.nodes(), &self.profile, rand::random()));
             match decision {
                 Decision::Bind { node } => {
-                    timer.observe("scheduled");
+                    timer.observe("scheduled", trace::cause_of(&span).as_ref());
                     self.model.assume(&key, &pod.object, node.clone());
                     let bind = binding::bind(self.client.clone(), self.recorder.clone(), pod, node);
                     let outcomes = outcomes.clone();
@@ -226,7 +226,7 @@ impl Scheduling {
                     );
                 }
                 Decision::Unschedulable(why) => {
-                    timer.observe("unschedulable");
+                    timer.observe("unschedulable", trace::cause_of(&span).as_ref());
                     let message = why.message();
                     tracing::info!(pod = %key, %message, "the pod fits no node");
                     self.recorder.about(

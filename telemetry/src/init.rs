@@ -38,7 +38,7 @@ pub struct Args {
     pub otlp_certificate: Option<PathBuf>,
     /// Which share of new traces is recorded, from 0 to 1. A trace that another process began keeps the
     /// decision of that process.
-    #[arg(long, default_value_t = 1.0, value_parser = parse_ratio, global = true)]
+    #[arg(long, env = "GANTRY_TRACE_RATIO", default_value_t = 1.0, value_parser = parse_ratio, global = true)]
     pub trace_ratio: f64,
 }
 
@@ -131,6 +131,9 @@ where
     let provider = provider.build();
     let traces = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("gantry"))
+        // A name says where a span is made; file, line and module would be most of its bytes.
+        .with_location(false)
+        .with_target(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
         .with_filter(own_spans());
@@ -181,7 +184,8 @@ fn resource(service: &'static str) -> Resource {
         .build()
 }
 
-fn parse_ratio(text: &str) -> Result<f64, String> {
+/// Reads a share from 0 to 1, as [`Args::trace_ratio`] is given.
+pub fn parse_ratio(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
         _ => Err("must be a number from 0 to 1".into()),

@@ -9,10 +9,11 @@ mod export;
 pub mod trace;
 pub mod ring;
 pub mod metrics;
+pub mod exemplar;
 pub mod health;
 pub mod connections;
 pub mod serve;
 pub mod shutdown;
 
 pub use export::SHUTDOWN_LIMIT;
-pub use init::{Args, LogFormat, Telemetry, init};
+pub use init::{Args, LogFormat, Telemetry, init, parse_ratio};

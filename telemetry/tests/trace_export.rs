@@ -163,13 +163,10 @@ async fn one_trace_crosses_the_wire_and_nothing_else_begins_one() {
         Some(2),
         "UNAVAILABLE is the server's fault"
     );
-    assert_eq!(text(&rpc.attributes, "rpc.system"), "grpc");
-    assert_eq!(text(&rpc.attributes, "rpc.method"), "Export");
-    assert_eq!(
-        text(&rpc.attributes, "rpc.service"),
-        EXPORT.trim_end_matches("/Export")
-    );
-    assert_eq!(text(&rpc.attributes, "rpc.grpc.status_code"), "14");
+    assert_eq!(text(&rpc.attributes, "rpc.system.name"), "grpc");
+    assert_eq!(text(&rpc.attributes, "rpc.method"), EXPORT);
+    assert_eq!(text(&rpc.attributes, "rpc.response.status_code"), "UNAVAILABLE");
+    assert_eq!(text(&rpc.attributes, "error.type"), "UNAVAILABLE");
     assert_eq!(text(&named("handler").attributes, "key"), "default/web");
 
     let resource = resource_received.borrow().clone();

@@ -55,6 +55,10 @@ pub struct ContainerMemory {
     pub pulls: BackOff,
     pub start_failure: Option<StartFailure>,
     pub probes: Option<Probes>,
+    /// The run that the agent stopped itself.
+    pub stopped: Option<String>,
+    /// The run whose end nobody asked for was noted.
+    pub died: Option<String>,
 }
 
 /// Why a container could not be started, in the words of a waiting state.
@@ -75,6 +79,8 @@ impl Memory {
                 *memory = ContainerMemory {
                     hash,
                     probes: memory.probes.take(),
+                    stopped: memory.stopped.take(),
+                    died: memory.died.take(),
                     ..ContainerMemory::NEW
                 };
             }
@@ -98,6 +104,8 @@ impl ContainerMemory {
         pulls: BackOff::NEW,
         start_failure: None,
         probes: None,
+        stopped: None,
+        died: None,
     };
 }
 

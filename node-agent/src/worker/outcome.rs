@@ -6,7 +6,7 @@ use super::{WRITE_AGAIN, WRITE_AGAIN_LAST, Worker};
 use crate::clock::now;
 use crate::pod::identity::find_container;
 use crate::pod::memory::{Failure, Volumes};
-use crate::pod::probe::Schedule;
+use crate::pod::probe::{ProbeKind, Schedule};
 use gantry_client::EventType::Warning;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +21,8 @@ impl Worker {
         match done {
             Done::StatusWritten(Ok((said, stored))) => {
                 let stands = self.known.written(*said, &stored);
+                self.why
+                    .wrote(stored.metadata().resource_version.parse().unwrap_or(0));
                 self.write_again_at = (!stands).then(|| now + WRITE_AGAIN);
                 self.write_failures = 0;
             }
@@ -45,6 +47,9 @@ impl Worker {
             }
             Done::Started { container, outcome } => {
                 let told = outcome.as_ref().map(|_| ()).map_err(|failure| failure.reason);
+                let is_probed = find_container(self.pod.spec(), &container)
+                    .is_some_and(|spec| spec.readiness_probe.is_some() || spec.startup_probe.is_some());
+                self.why.started(&container, is_probed && outcome.is_ok());
                 self.shared.metrics.container_started(told);
                 let memory = self.memory.container_mut(&container);
                 memory.start_failure = outcome.err();
@@ -104,16 +109,23 @@ impl Worker {
                 .tell_container(&self.pod, &result.container, Warning, "Unhealthy", message);
         }
         let schedule = Schedule::of(probe);
+        // A startup probe may be all that a container has; a readiness probe has the last word.
+        let has_last_word = result.kind == ProbeKind::Readiness
+            || result.kind == ProbeKind::Startup && container.readiness_probe.is_none();
         let memory = self.memory.container_mut(&result.container);
         let probes = memory
             .probes
             .as_mut()
             .filter(|probes| probes.container_id == result.container_id);
-        probes.is_some_and(|probes| {
+        let is_news = probes.is_some_and(|probes| {
             probes
                 .verdict_mut(result.kind)
                 .take(result.outcome.is_ok(), &schedule)
-        })
+        });
+        if is_news && has_last_word && result.outcome.is_ok() {
+            self.why.is_ready(&result.container);
+        }
+        is_news
     }
 }
 

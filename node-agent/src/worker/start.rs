@@ -62,7 +62,14 @@ impl Worker {
             sandbox_id,
             pod_ips,
         };
-        let span = info_span!(parent: span, "container.start", container, attempt);
+        let span = info_span!(
+            parent: span,
+            "container.start",
+            k8s.container.name = container,
+            k8s.container.restart_count = attempt,
+            container.image.name = spec.image,
+        );
+        self.why.starts(&container, &span);
         let subject = Subject::Container(container.clone());
         let step = async move {
             Done::Started {
@@ -76,7 +83,8 @@ impl Worker {
 
 impl Start {
     async fn run(&self) -> Result<(), StartFailure> {
-        let image = self.image().await?;
+        let ensured = info_span!("image.ensure", container.image.name = self.container.image);
+        let image = self.image().instrument(ensured).await?;
         let config = self.config(&image).await?;
         let place = self.shared.starts.acquire().await;
         let runtime = &self.shared.runtime;
@@ -153,7 +161,7 @@ impl Start {
             }
             _ => {
                 self.pull()
-                    .instrument(info_span!("image.pull", image = name))
+                    .instrument(info_span!("image.pull", container.image.name = name))
                     .await
             }
         }

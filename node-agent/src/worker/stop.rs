@@ -39,7 +39,8 @@ impl Worker {
         self.tell(&container, Normal, "Killing", message);
         let (shared, pod) = (self.shared.clone(), self.pod.clone());
         let ip = self.known.get().pod_ip.clone();
-        let span = info_span!(parent: span, "container.stop", container);
+        let span =
+            info_span!(parent: span, "container.stop", k8s.container.name = container, container.id = id);
         let subject = Subject::Container(container.clone());
         let step = async move {
             let left = || {

@@ -45,11 +45,15 @@ impl Request {
         if !self.is_write || Span::current().is_none() {
             return Span::none();
         }
+        let (address, port) = address_and_port(endpoint);
         tracing::info_span!(
             "etcd",
             otel.name = format!("etcd {}", self.name),
             otel.kind = "client",
-            endpoint
+            db.system.name = "etcd",
+            db.operation.name = self.name,
+            server.address = address,
+            server.port = port,
         )
     }
 
@@ -61,6 +65,17 @@ impl Request {
     /// Names the revision that the call is about.
     pub(super) fn at(self, revision: Revision) -> Self {
         Request { revision, ..self }
+    }
+}
+
+/// The parts of `https://HOST:PORT`, as a span names them.
+fn address_and_port(endpoint: &str) -> (&str, Option<u16>) {
+    let authority = endpoint
+        .split_once("://")
+        .map_or(endpoint, |(_, authority)| authority);
+    match authority.rsplit_once(':') {
+        Some((address, port)) => (address.trim_matches(['[', ']']), port.parse().ok()),
+        None => (authority, None),
     }
 }
 

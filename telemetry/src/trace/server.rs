@@ -16,7 +16,8 @@ use super::{Cause, TRACEPARENT};
 /// heartbeats must not begin traces.
 ///
 /// The span lasts until the response's body ends. Attributes follow OpenTelemetry's semantic conventions for
-/// RPC and HTTP server spans.
+/// RPC and HTTP server spans (`rpc.system.name`, `rpc.method` with its service, `rpc.response.status_code` by name: the
+/// names that follow version 1.37).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServerLayer;
 
@@ -80,17 +81,17 @@ fn request_span<B>(request: &Request<B>) -> Span {
         .filter(Cause::is_sampled);
     let Some(cause) = cause else { return Span::none() };
     let path = request.uri().path();
-    let span = match rpc_name(request.headers(), path) {
-        Some((service, method)) => info_span!(
+    let span = match rpc_method(request.headers(), path) {
+        Some(method) => info_span!(
             parent: None,
             "rpc",
-            otel.name = &path[1..],
+            otel.name = method,
             otel.kind = "server",
             otel.status_code = Empty,
-            rpc.system = "grpc",
-            rpc.service = service,
+            rpc.system.name = "grpc",
             rpc.method = method,
-            rpc.grpc.status_code = Empty,
+            rpc.response.status_code = Empty,
+            error.type = Empty,
         ),
         None => info_span!(
             parent: None,
@@ -101,18 +102,19 @@ fn request_span<B>(request: &Request<B>) -> Span {
             http.request.method = request.method().as_str(),
             url.path = path,
             http.response.status_code = Empty,
+            error.type = Empty,
         ),
     };
     super::become_child(&span, &cause);
     span
 }
 
-/// Splits `/gantry.api.v1.Resources/Create` into service and method; `None` for what is not a gRPC request.
-fn rpc_name<'a>(headers: &HeaderMap, path: &'a str) -> Option<(&'a str, &'a str)> {
+/// The method with its service, `gantry.api.v1.Resources/Create`; `None` for what is not a gRPC request.
+fn rpc_method<'a>(headers: &HeaderMap, path: &'a str) -> Option<&'a str> {
     let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     content_type
         .starts_with("application/grpc")
-        .then(|| path.strip_prefix('/')?.rsplit_once('/'))
+        .then(|| path.strip_prefix('/').filter(|method| method.contains('/')))
         .flatten()
 }
 
@@ -124,6 +126,7 @@ fn record_status(span: &Span, status: http::StatusCode, headers: &HeaderMap) {
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.record("otel.status_code", "error");
+        span.record("error.type", status.as_str());
     }
     record_grpc_status(span, headers);
 }
@@ -131,17 +134,42 @@ fn record_status(span: &Span, status: http::StatusCode, headers: &HeaderMap) {
 fn record_grpc_status(span: &Span, headers: &HeaderMap) {
     let code = headers
         .get("grpc-status")
-        .and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let Some(code) = code else { return };
-    span.record("rpc.grpc.status_code", code);
+    // A code of a later gRPC is told as its number.
+    let number = code.to_string();
+    let name = GRPC_CODES.get(code).copied().unwrap_or(&number);
+    span.record("rpc.response.status_code", name);
     if is_server_fault(code) {
         span.record("otel.status_code", "error");
+        span.record("error.type", name);
     }
 }
 
+/// The names of gRPC's status codes, in the order of their numbers.
+const GRPC_CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 /// Which gRPC codes make a server's span an error: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
 /// UNAVAILABLE and DATA_LOSS, as the semantic conventions for gRPC say. The others are the caller's doing.
-fn is_server_fault(code: i64) -> bool {
+fn is_server_fault(code: usize) -> bool {
     matches!(code, 2 | 4 | 12 | 13 | 14 | 15)
 }
 
