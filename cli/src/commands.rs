@@ -37,22 +37,25 @@ macro_rules! commands {
                 match self {
                     $(Command::$variant(arguments) => {
                         let work = Box::pin($module::run(arguments, session));
-                        commands!(@traced work, session $(, $trace)?)
+                        commands!(@traced $module work, session $(, $trace)?)
                     })*
                 }
             }
         }
     };
-    (@traced $work:ident, $session:ident, $trace:literal) => {
-        traced::root($trace, $session.options.verbose > 0, $work).await
+    (@traced $module:ident $work:ident, $session:ident, $trace:literal) => {
+        traced::root($trace, $session, $work).await
     };
-    (@traced $work:ident, $session:ident) => {
-        $work.await
+    (@traced $module:ident $work:ident, $session:ident) => {
+        match $session.options.trace {
+            true => traced::root(concat!("gantry ", stringify!($module)), $session, $work).await,
+            false => $work.await,
+        }
     };
 }
 
-// A command that changes the cluster is named as the root of its trace. The rollout command starts one for the
-// actions that change something.
+// A command that changes the cluster is named as the root of its trace, and one that reads begins none unless it is
+// asked to by --trace. The rollout command starts one for the actions that change something.
 commands! {
     Get = get,
     Describe = describe,

@@ -85,6 +85,7 @@ fn telemetry(options: &Options) -> anyhow::Result<Telemetry> {
         log_level: options.log_level.clone(),
         otlp_endpoint: options.otlp_endpoint.clone(),
         otlp_certificate: options.otlp_certificate.clone(),
+        trace_ratio: if options.trace { 1.0 } else { options.trace_ratio },
         ..Args::default()
     };
     gantry_telemetry::init("gantry-cli", &arguments)

@@ -23,6 +23,20 @@ pub struct Options {
     /// Say more: the id of the trace that a change starts
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = HEADING)]
     pub verbose: u8,
+    /// Record the trace of this command whatever the ratio is, and print its id to standard error
+    #[arg(long, global = true, help_heading = HEADING)]
+    pub trace: bool,
+    /// Which share of the traces that commands begin is recorded, from 0 to 1
+    #[arg(
+        long,
+        global = true,
+        env = "GANTRY_TRACE_RATIO",
+        default_value_t = 1.0,
+        value_parser = gantry_telemetry::parse_ratio,
+        value_name = "RATIO",
+        help_heading = HEADING
+    )]
+    pub trace_ratio: f64,
     /// OTLP gRPC endpoint that receives this command's spans, such as http://localhost:4317
     #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", help_heading = HEADING)]
     pub otlp_endpoint: Option<String>,

@@ -10,13 +10,17 @@ use std::future::Future;
 use std::time::Duration;
 use tracing::{Instrument as _, info_span};
 
-/// Runs `work` as the root of a new trace named after the command. Its id is printed when `verbose`.
-pub async fn root<T>(command: &'static str, verbose: bool, work: impl Future<Output = T>) -> T {
+/// Runs `work` as the root of a new trace named after the command, or as a part of the one that is under way. The id of
+/// a trace that is recorded is printed where the user wants to know more.
+pub async fn root<T>(command: &'static str, session: &Session, work: impl Future<Output = T>) -> T {
+    let is_outermost = trace::current_cause().is_none();
     let span = info_span!("gantry", otel.name = command, gantry.root = true);
-    if verbose && let Some(cause) = trace::cause_of(&span) {
-        // Of version-trace-span-flags, the second part.
-        let traceparent = cause.to_string();
-        eprintln!("trace {}", traceparent.split('-').nth(1).unwrap_or_default());
+    let is_told = session.options.trace || session.options.verbose > 0;
+    if is_told
+        && is_outermost
+        && let Some(cause) = trace::cause_of(&span)
+    {
+        eprintln!("trace {}", cause.trace_id());
     }
     work.instrument(span).await
 }

@@ -83,7 +83,6 @@ struct Target {
 
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     let connected = session.connect()?;
-    let verbose = session.options.verbose > 0;
     let connected = &connected;
     match arguments.action {
         Action::Status {
@@ -108,23 +107,23 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             let undone = each(&target, connected, async |key| {
                 undo(key, to_revision, connected).await
             });
-            trace::root("gantry rollout undo", verbose, undone).await?;
+            trace::root("gantry rollout undo", session, undone).await?;
         }
         Action::Restart { target } => {
             let restarted = each(&target, connected, async |key| restart(key, connected).await);
-            trace::root("gantry rollout restart", verbose, restarted).await?;
+            trace::root("gantry rollout restart", session, restarted).await?;
         }
         Action::Pause { target } => {
             let paused = each(&target, connected, async |key| {
                 set_paused(key, true, connected).await
             });
-            trace::root("gantry rollout pause", verbose, paused).await?;
+            trace::root("gantry rollout pause", session, paused).await?;
         }
         Action::Resume { target } => {
             let resumed = each(&target, connected, async |key| {
                 set_paused(key, false, connected).await
             });
-            trace::root("gantry rollout resume", verbose, resumed).await?;
+            trace::root("gantry rollout resume", session, resumed).await?;
         }
     }
     Ok(())
