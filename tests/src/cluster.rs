@@ -413,6 +413,26 @@ impl Cluster {
         self.folder.join("pki/admin/kubeconfig")
     }
 
+    /// What a process measures, read as Prometheus reads it. `address` is `HOST:PORT`.
+    pub fn metrics(&self, address: &str) -> Result<String, String> {
+        let pki = self.folder.join("pki");
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--fail", "--max-time", "5"])
+            .arg("--cacert")
+            .arg(pki.join("ca.crt"))
+            .arg("--cert")
+            .arg(pki.join("prometheus/tls.crt"))
+            .arg("--key")
+            .arg(pki.join("prometheus/tls.key"))
+            .arg(format!("https://{address}/metrics"))
+            .output()
+            .map_err(|error| format!("running curl: {error}"))?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
     /// Where a node's containerd keeps the network namespaces of pods.
     pub fn pod_networks(&self, number: usize) -> PathBuf {
         self.folder

@@ -6,7 +6,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
-use std::collections::HashSet;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tonic::transport::Server;
@@ -23,6 +25,16 @@ pub struct Span {
     pub parent_id: String,
     pub start_nanos: u64,
     pub end_nanos: u64,
+    pub attributes: BTreeMap<String, String>,
+    /// The traces that it is linked to.
+    pub links: Vec<String>,
+}
+
+impl Span {
+    /// An attribute; empty where there is none.
+    pub fn attribute(&self, name: &str) -> &str {
+        self.attributes.get(name).map_or("", String::as_str)
+    }
 }
 
 #[derive(Clone, Default)]
@@ -59,13 +71,36 @@ impl Collector {
     }
 }
 
-/// Spans of one trace whose parents are not in it.
-pub fn orphans(trace: &[Span]) -> Vec<&Span> {
-    let ids: HashSet<&str> = trace.iter().map(|span| span.span_id.as_str()).collect();
-    trace
+/// What is wrong with a trace as a tree: it has one root, every parent is in it, no span ends before it starts, and
+/// none starts before its parent.
+pub fn faults(trace: &[Span]) -> Vec<String> {
+    let by_id: HashMap<&str, &Span> = trace.iter().map(|span| (span.span_id.as_str(), span)).collect();
+    let mut faults = Vec::new();
+    let roots: Vec<&str> = trace
         .iter()
-        .filter(|span| !span.parent_id.is_empty() && !ids.contains(span.parent_id.as_str()))
-        .collect()
+        .filter(|span| span.parent_id.is_empty())
+        .map(|span| span.name.as_str())
+        .collect();
+    if roots.len() != 1 {
+        faults.push(format!("the roots are {roots:?}"));
+    }
+    for span in trace {
+        let (name, service) = (&span.name, &span.service);
+        if span.end_nanos < span.start_nanos {
+            faults.push(format!("{name} of {service} ends before it starts"));
+        }
+        match by_id.get(span.parent_id.as_str()) {
+            None if !span.parent_id.is_empty() => faults.push(format!("{name} of {service} is an orphan")),
+            Some(parent) if span.start_nanos < parent.start_nanos => {
+                faults.push(format!(
+                    "{name} of {service} starts before its parent {}",
+                    parent.name
+                ));
+            }
+            _ => {}
+        }
+    }
+    faults
 }
 
 /// The names of a span's ancestors, nearest first.
@@ -77,6 +112,19 @@ pub fn ancestors(trace: &[Span], span: &Span) -> Vec<String> {
         parent = next.parent_id.clone();
     }
     names
+}
+
+fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
+    let text = |value: Value| match value {
+        Value::StringValue(text) => text,
+        Value::IntValue(number) => number.to_string(),
+        Value::BoolValue(flag) => flag.to_string(),
+        other => format!("{other:?}"),
+    };
+    let pairs = attributes.into_iter();
+    pairs
+        .filter_map(|attribute| Some((attribute.key, text(attribute.value?.value?))))
+        .collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -95,14 +143,7 @@ impl TraceService for Collector {
                 .resource
                 .map(|resource| resource.attributes)
                 .unwrap_or_default();
-            let service = attributes
-                .iter()
-                .find(|attribute| attribute.key == "service.name");
-            let service = service.and_then(|attribute| attribute.value.clone()?.value);
-            let service = match service {
-                Some(opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue(name)) => name,
-                _ => String::new(),
-            };
+            let service = texts(attributes).remove("service.name").unwrap_or_default();
             for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
                 spans.push(Span {
                     service: service.clone(),
@@ -112,6 +153,8 @@ impl TraceService for Collector {
                     parent_id: hex(&span.parent_span_id),
                     start_nanos: span.start_time_unix_nano,
                     end_nanos: span.end_time_unix_nano,
+                    attributes: texts(span.attributes),
+                    links: span.links.iter().map(|link| hex(&link.trace_id)).collect(),
                 });
             }
         }

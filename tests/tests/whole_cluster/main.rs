@@ -8,5 +8,6 @@ mod rolling_update;
 mod recovery;
 mod leaders;
 mod trace;
+mod causes;
 mod bad_input;
 mod foreign_clients;

@@ -169,7 +169,7 @@ fn restarts_by_pod(pods: &[Value]) -> std::collections::BTreeMap<String, i64> {
 }
 
 /// Without its `containerd://`.
-fn container_id(pod: &Value) -> String {
+pub fn container_id(pod: &Value) -> String {
     let id = pod["status"]["containerStatuses"][0]["containerID"]
         .as_str()
         .unwrap_or_default();
@@ -177,7 +177,7 @@ fn container_id(pod: &Value) -> String {
 }
 
 /// Kills the process that a container runs, as an out-of-memory kill would.
-fn kill_process_of(container: &str) {
+pub fn kill_process_of(container: &str) {
     let found = std::fs::read_dir("/proc")
         .into_iter()
         .flatten()
