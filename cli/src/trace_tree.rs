@@ -7,13 +7,13 @@ use std::fmt::Write as _;
 
 /// What a span is about, best first; the first one that it has is shown.
 const SUBJECTS: [&str; 7] = [
-    "container",
+    "k8s.container.name",
     "gantry.object",
     "k8s.pod.name",
-    "key",
-    "image",
-    "resource",
-    "services",
+    "gantry.key",
+    "container.image.name",
+    "gantry.resource",
+    "gantry.services",
 ];
 
 /// Spans by their place in the tree.
@@ -204,7 +204,9 @@ mod tests {
             1012,
             1030,
         );
-        reconcile.attributes.insert("key".into(), "default/web".into());
+        reconcile
+            .attributes
+            .insert("gantry.key".into(), "default/web".into());
         let mut failed = span(
             "e",
             "b",
