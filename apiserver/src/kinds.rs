@@ -62,8 +62,8 @@ pub enum Target {
 
 /// The rules of one kind.
 ///
-/// A create runs `set_defaults`, `prepare_for_create`, then `validate`. An update runs `set_defaults`,
-/// `prepare_for_update`, then `validate_update` alone, which includes what `validate` says of the new object
+/// A create runs `set_defaults`, `prepare_for_create`, `admit`, then `validate`. An update runs `set_defaults`,
+/// `prepare_for_update`, `admit` at the main endpoint, then `validate_update` alone, which includes what `validate` says of the new object
 /// as far as Kubernetes checks it again. Both forms report everything that is wrong, in Kubernetes' order.
 pub trait Rules: Send + Sync + 'static {
     type Object: Kind;
@@ -76,6 +76,10 @@ pub trait Rules: Send + Sync + 'static {
     fn prepare_for_create(&self, object: &mut Self::Object) {
         metadata::clear_for_create(object.metadata_mut(), 0);
     }
+
+    /// Adds what Kubernetes' admission plug-ins that are always on give an object that is written to its main
+    /// endpoint, after its preparation and before its validation.
+    fn admit(&self, _object: &mut Self::Object) {}
 
     /// Restores what this endpoint may not change. The generation becomes the old one; the caller raises it
     /// where `generation_changes` says so.

@@ -83,6 +83,7 @@ pub trait Strategy: Send + Sync {
     fn set_defaults(&self, object: &mut dyn Object);
     fn prepare_for_create(&self, object: &mut dyn Object);
     fn prepare_for_update(&self, new: &mut dyn Object, old: &dyn Object, target: Target);
+    fn admit(&self, object: &mut dyn Object);
     fn generation_changes(&self, new: &dyn Object, old: &dyn Object) -> bool;
     fn validate(&self, object: &dyn Object) -> Vec<StatusCause>;
     fn validate_update(&self, new: &dyn Object, old: &dyn Object, target: Target) -> Vec<StatusCause>;
@@ -160,6 +161,10 @@ impl<R: Rules> Strategy for Erased<R> {
     fn prepare_for_update(&self, new: &mut dyn Object, old: &dyn Object, target: Target) {
         self.rules
             .prepare_for_update(own_mut::<R>(new), own::<R>(old), target);
+    }
+
+    fn admit(&self, object: &mut dyn Object) {
+        self.rules.admit(own_mut::<R>(object));
     }
 
     fn generation_changes(&self, new: &dyn Object, old: &dyn Object) -> bool {

@@ -10,6 +10,8 @@ use gantry_proto::api::v1::{self as api, FieldValidation, PatchType};
 use gantry_proto::meta::v1::{DeleteOptions, ObjectMeta};
 use gantry_proto::{Key, Kind, KindInfo, wire};
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tonic::{Request, Response, Streaming};
 
@@ -440,9 +442,14 @@ fn from_form(kind: &'static KindInfo, object: Option<api::Object>) -> Result<Obj
     }
 }
 
-/// Prints warnings as kubectl does.
+/// Passes warnings on to the user, each once in a command, as kubectl does: what is read, compared and written may
+/// be warned of each time.
 pub fn warn(warnings: &[String]) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
     for warning in warnings {
-        eprintln!("Warning: {warning}");
+        if said.insert(warning.clone()) {
+            eprintln!("Warning: {warning}");
+        }
     }
 }

@@ -23,13 +23,28 @@ struct Tree<'a> {
     roots: Vec<usize>,
     children: HashMap<&'a str, Vec<usize>>,
     index: HashMap<&'a str, usize>,
+    /// The ids of spans that go on.
+    open: BTreeSet<String>,
 }
 
 /// The trace as text. Spans may come in any order.
 pub fn render(trace_id: &str, spans: &[TraceSpan]) -> String {
     let mut spans = spans.to_vec();
     spans.sort_by(|a, b| (a.start_unix_nanos, &a.span_id).cmp(&(b.start_unix_nanos, &b.span_id)));
-    let tree = Tree::new(&spans);
+    // What goes on has lasted at least until the last thing that is known.
+    let latest = spans
+        .iter()
+        .map(|span| span.start_unix_nanos.max(span.end_unix_nanos))
+        .max();
+    let open: BTreeSet<String> = spans
+        .iter_mut()
+        .filter(|span| span.end_unix_nanos == 0)
+        .map(|span| {
+            span.end_unix_nanos = latest.unwrap_or(0);
+            span.span_id.clone()
+        })
+        .collect();
+    let tree = Tree::new(&spans, open);
     let (Some(first), Some(last)) = (spans.first(), last(&spans)) else {
         return format!("trace {trace_id}: no process remembers a span of it\n");
     };
@@ -69,7 +84,7 @@ pub fn render(trace_id: &str, spans: &[TraceSpan]) -> String {
 
 impl<'a> Tree<'a> {
     /// `spans` are in order of their start.
-    fn new(spans: &'a [TraceSpan]) -> Tree<'a> {
+    fn new(spans: &'a [TraceSpan], open: BTreeSet<String>) -> Tree<'a> {
         let index: HashMap<&str, usize> = spans
             .iter()
             .enumerate()
@@ -80,6 +95,7 @@ impl<'a> Tree<'a> {
             roots: Vec::new(),
             children: HashMap::new(),
             index,
+            open,
         };
         for (index, span) in spans.iter().enumerate() {
             // A span whose parent nobody remembers stands at the top.
@@ -113,11 +129,14 @@ impl<'a> Tree<'a> {
     fn write(&self, text: &mut String, index: usize, lead: &str, below: &str, start: u64, path: &[usize]) {
         let span = &self.spans[index];
         let mark = if path.contains(&index) { '*' } else { ' ' };
+        let took = match self.open.contains(&span.span_id) {
+            true => "goes on".to_string(),
+            false => duration(span.end_unix_nanos.saturating_sub(span.start_unix_nanos)),
+        };
         let _ = writeln!(
             text,
-            "{:>8} {:>9} {mark} {lead}{}",
+            "{:>8} {took:>9} {mark} {lead}{}",
             offset(span.start_unix_nanos, start),
-            duration(span.end_unix_nanos.saturating_sub(span.start_unix_nanos)),
             title(span)
         );
         let children = self
@@ -249,6 +268,27 @@ mod tests {
               +200ms     2.21s   container.start  [node-agent]
         "#]]
         .assert_eq(&render("0af7", &spans));
+    }
+
+    #[test]
+    fn what_goes_on_is_told() {
+        let spans = [
+            span("a", "", "gantry-node-agent", "node-agent.sync", 0, 0),
+            span("b", "a", "gantry-node-agent", "container.stop", 2, 9),
+        ];
+        expect_test::expect![[r#"
+            trace 0af7: 9.0ms in 2 spans of 1 processes
+
+               START      TOOK
+              +0.0ms   goes on * node-agent.sync  [node-agent]
+              +2.0ms     7.0ms * └ container.stop  [node-agent]
+        "#]]
+        .assert_eq(
+            render("0af7", &spans)
+                .split("\n* critical")
+                .next()
+                .unwrap_or_default(),
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! The process has one ring, as it has one subscriber. Its newest spans push out its oldest.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 /// Spans that are kept. A deployment of three pods leaves some 40 in the busiest process: a hundred such changes. At
 /// about 400 bytes each they take up to 1.6 MB.
 const KEPT_SPANS: usize = 4096;
+/// Spans under way that are shown: what a process does at once in traces that somebody asked for.
+const OPEN_SPANS: usize = 1024;
 /// Attributes of a span that are kept; ours have fewer.
 const KEPT_ATTRIBUTES: usize = 12;
 
@@ -30,7 +32,14 @@ static RING: OnceLock<Ring> = OnceLock::new();
 /// The last spans that ended in this process, or that another has handed over.
 #[derive(Debug, Default)]
 pub struct Ring {
-    spans: Mutex<VecDeque<Record>>,
+    spans: Mutex<Spans>,
+}
+
+#[derive(Debug, Default)]
+struct Spans {
+    ended: VecDeque<Record>,
+    /// By trace and span, as others may choose span ids.
+    open: HashMap<(TraceId, SpanId), Record>,
 }
 
 #[derive(Debug)]
@@ -41,7 +50,8 @@ struct Record {
     parent_span_id: SpanId,
     name: Cow<'static, str>,
     start: SystemTime,
-    end: SystemTime,
+    /// `None` while it goes on.
+    end: Option<SystemTime>,
     failed: bool,
     attributes: Vec<KeyValue>,
     links: Vec<TraceId>,
@@ -71,17 +81,16 @@ pub fn ring() -> &'static Ring {
 impl Ring {
     /// The spans of a trace as a JSON list, in the order in which they ended.
     /// Each has `service`, `traceId`, `spanId`, `parentSpanId` (absent for a root), `name`, `startTimeUnixNano` and
-    /// `endTimeUnixNano` (decimal strings, as OTLP's JSON has them), `error`, `attributes`, and `links` (trace ids).
+    /// `endTimeUnixNano` (decimal strings, as OTLP's JSON has them; no end while it goes on), `error`, `attributes`, and `links` (trace ids).
     /// `None` when the id is not 32 hexadecimal digits.
     pub fn trace(&self, trace_id: &str) -> Option<Value> {
         let wanted = TraceId::from_hex(trace_id)
             .ok()
             .filter(|id| trace_id.len() == 32 && *id != TraceId::INVALID)?;
         let spans = self.lock();
+        let all = spans.ended.iter().chain(spans.open.values());
         Some(
-            spans
-                .iter()
-                .filter(|span| span.trace_id == wanted)
+            all.filter(|span| span.trace_id == wanted)
                 .map(Record::to_json)
                 .collect(),
         )
@@ -123,7 +132,7 @@ impl Ring {
             },
             name: span.name.into(),
             start: SystemTime::UNIX_EPOCH + Duration::from_nanos(span.start_unix_nanos),
-            end: SystemTime::UNIX_EPOCH + Duration::from_nanos(span.end_unix_nanos),
+            end: Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(span.end_unix_nanos)),
             failed: span.error,
             attributes: attributes
                 .into_iter()
@@ -139,20 +148,29 @@ impl Ring {
     pub fn all(&self) -> Vec<(String, Value)> {
         let spans = self.lock();
         spans
+            .ended
             .iter()
             .map(|span| (span.trace_id.to_string(), span.to_json()))
             .collect()
     }
 
-    fn push(&self, record: Record) {
+    fn open(&self, record: Record) {
         let mut spans = self.lock();
-        if spans.len() >= KEPT_SPANS {
-            spans.pop_front();
+        if spans.open.len() < OPEN_SPANS {
+            spans.open.insert((record.trace_id, record.span_id), record);
         }
-        spans.push_back(record);
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Record>> {
+    fn push(&self, record: Record) {
+        let mut spans = self.lock();
+        spans.open.remove(&(record.trace_id, record.span_id));
+        if spans.ended.len() >= KEPT_SPANS {
+            spans.ended.pop_front();
+        }
+        spans.ended.push_back(record);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Spans> {
         // A push cannot panic half way.
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,6 +178,7 @@ impl Ring {
 
 impl Record {
     fn of(service: &'static str, span: SpanData) -> Record {
+        let own = span.span_context.trace_id();
         let mut attributes = span.attributes;
         attributes.retain(|attribute| is_said(attribute.key.as_str()));
         attributes.truncate(KEPT_ATTRIBUTES);
@@ -171,7 +190,7 @@ impl Record {
             parent_span_id: span.parent_span_id,
             name: span.name,
             start: span.start_time,
-            end: span.end_time,
+            end: Some(span.end_time),
             failed: matches!(span.status, Status::Error { .. }),
             attributes,
             links: span
@@ -179,6 +198,10 @@ impl Record {
                 .links
                 .iter()
                 .map(|link| link.span_context.trace_id())
+                // Other causes in the same trace are to be seen in it.
+                .filter(|trace_id| *trace_id != own)
+                .collect::<HashSet<_>>()
+                .into_iter()
                 .collect(),
         }
     }
@@ -196,11 +219,13 @@ impl Record {
             "spanId": self.span_id.to_string(),
             "name": self.name,
             "startTimeUnixNano": nanos(self.start),
-            "endTimeUnixNano": nanos(self.end),
             "error": self.failed,
             "attributes": attributes,
             "links": links,
         });
+        if let Some(end) = self.end {
+            span["endTimeUnixNano"] = nanos(end).into();
+        }
         if self.parent_span_id != SpanId::INVALID {
             span["parentSpanId"] = self.parent_span_id.to_string().into();
         }
@@ -229,7 +254,13 @@ pub(crate) struct IntoRing {
 }
 
 impl SpanProcessor for IntoRing {
-    fn on_start(&self, _: &mut SdkSpan, _: &Context) {}
+    fn on_start(&self, span: &mut SdkSpan, _: &Context) {
+        if let Some(data) = span.exported_data() {
+            let mut record = Record::of(self.service, data);
+            record.end = None;
+            ring().open(record);
+        }
+    }
 
     fn on_end(&self, span: SpanData) {
         ring().push(Record::of(self.service, span));
@@ -256,7 +287,7 @@ mod tests {
             parent_span_id: SpanId::INVALID,
             name: "work".into(),
             start: SystemTime::UNIX_EPOCH + Duration::from_nanos(7),
-            end: SystemTime::UNIX_EPOCH + Duration::from_nanos(9),
+            end: Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(9)),
             failed: false,
             attributes: vec![KeyValue::new("key", "default/web")],
             links: Vec::new(),
@@ -266,6 +297,15 @@ mod tests {
     #[test]
     fn a_trace_is_found_by_its_id_until_newer_spans_push_it_out() {
         let ring = Ring::default();
+        ring.open(Record {
+            end: None,
+            ..record(1, 10)
+        });
+        let open = ring.trace(&format!("{:032x}", 1)).unwrap();
+        assert_eq!(
+            (&open[0]["name"], open[0].get("endTimeUnixNano")),
+            (&json!("work"), None)
+        );
         ring.push(record(1, 10));
         ring.push(record(2, 20));
         let found = ring.trace(&format!("{:032x}", 1)).unwrap();

@@ -28,7 +28,6 @@ impl Rules for Pods {
             spec.service_account_name = DEFAULT_SERVICE_ACCOUNT.into();
             spec.service_account = DEFAULT_SERVICE_ACCOUNT.into();
         }
-        add_default_tolerations(spec);
         let mut status = PodStatus {
             phase: "Pending".into(),
             qos_class: quality::class(spec).into(),
@@ -47,6 +46,10 @@ impl Rules for Pods {
         pod.status = Some(status);
     }
 
+    fn admit(&self, pod: &mut Pod) {
+        add_default_tolerations(pod.spec_mut());
+    }
+
     fn prepare_for_update(&self, new: &mut Pod, old: &Pod, target: Target) {
         if target == Target::Status {
             metadata::keep_for_status(new.metadata_mut(), old.metadata());
@@ -57,7 +60,6 @@ impl Rules for Pods {
         } else {
             metadata::keep_for_update(new.metadata_mut(), old.metadata());
             new.status.clone_from(&old.status);
-            add_default_tolerations(new.spec_mut());
         }
     }
 
@@ -199,6 +201,7 @@ mod tests {
         let mut pod: Pod = serde_json::from_value(value).expect("pod");
         Pods.set_defaults(&mut pod);
         Pods.prepare_for_create(&mut pod);
+        Pods.admit(&mut pod);
         pod
     }
 

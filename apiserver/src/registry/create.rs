@@ -44,6 +44,7 @@ impl Registry {
         strategy.set_defaults(&mut *object);
         metadata::begin(object.metadata_mut(), uuid::Uuid::new_v4().to_string(), now);
         strategy.prepare_for_create(&mut *object);
+        strategy.admit(&mut *object);
         let generates = object.metadata().name.is_empty() && !object.metadata().generate_name.is_empty();
         if generates {
             give_name(&mut *object);

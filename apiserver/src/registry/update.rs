@@ -140,6 +140,9 @@ impl Registry {
         if endpoint != Endpoint::Finalize {
             strategy.prepare_for_update(&mut *new, old, target);
         }
+        if target == Target::Main {
+            strategy.admit(&mut *new);
+        }
         authorization::admit(user, &*new, Some(old))?;
         new.metadata_mut().generation = old.metadata().generation;
         // A status says how things are: it never counts as a new wish, whatever annotations it carries.

@@ -263,6 +263,7 @@ struct Told {
     parent_span_id: String,
     name: String,
     start_time_unix_nano: String,
+    #[serde(default)]
     end_time_unix_nano: String,
     error: bool,
     attributes: std::collections::BTreeMap<String, String>,

@@ -192,7 +192,7 @@ async fn strangers_learn_what_there_is_and_nothing_more() {
         (pods.kind.as_str(), pods.message.as_str()),
         ("Pod", "gantry.core.v1.Pod")
     );
-    assert!(known.server_version.starts_with("v1.36.0+gantry."));
+    assert!(known.server_version.starts_with("v1.36.2+gantry."));
 
     let request = ServerReflectionRequest {
         host: String::new(),

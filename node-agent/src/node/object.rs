@@ -86,7 +86,7 @@ pub fn status(facts: &Facts, before: &NodeStatus) -> NodeStatus {
             kernel_version: machine.kernel_version.clone(),
             os_image: machine.os_image.clone(),
             container_runtime_version: facts.runtime_version.to_string(),
-            kubelet_version: format!("v1.36.2-gantry.{}", env!("CARGO_PKG_VERSION")),
+            kubelet_version: format!("v1.36.2+gantry.{}", env!("CARGO_PKG_VERSION")),
             operating_system: "linux".into(),
             architecture: go_architecture().into(),
             ..NodeSystemInfo::default()
