@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::image;
 use crate::leftovers;
 use crate::metrics::PodMetrics;
+use crate::network::cni_spans::{self, CniSpans};
 use crate::network::{self, Range, cni, masquerade, routes};
 use crate::node::heartbeat::Heartbeat;
 use crate::node::machine::Machine;
@@ -97,6 +98,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         host_dns: parse_resolv_conf(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default()),
         host_ip: config.node_ip.to_string(),
         starts: Semaphore::new(STARTS_PER_CPU * usize::try_from(machine.cpus).unwrap_or(1)),
+        cni: CniSpans::default(),
         uids: Mutex::default(),
         unclaimed: Mutex::default(),
         shutdown: shutdown.clone(),
@@ -132,6 +134,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         network_problem,
         shutdown.clone(),
     ));
+    running.spawn(shared.cni.clone().listen(shutdown.clone()));
     running.spawn(log_rotation::keep_logs_small(shared.clone()));
     let (registry, health) = (Registry::new(), Health::new());
     shared.metrics.register(&registry);
@@ -180,6 +183,7 @@ async fn prepare(config: &Config, runtime: &Runtime) -> anyhow::Result<()> {
         config.cni_bin_dir.display(),
         missing.join(", ")
     );
+    cni_spans::install(&config.cni_bin_dir);
     if let Some(archive) = &config.pause_image {
         #[allow(clippy::disallowed_methods, reason = "a name that no other import has")]
         let name = format!("gantry-pause-{:016x}", rand::random::<u64>());
@@ -391,7 +395,8 @@ async fn make_network(
         masquerade::apply(&masquerade::ruleset(range, cluster)).await?;
         *masqueraded = Some(range);
     }
-    let conflist = cni::conflist(&config.bridge, config.mtu, range, &config.root_dir.join("cni"));
+    let named = |plugin: &str| cni_spans::plugin_name(&config.cni_bin_dir, plugin);
+    let conflist = cni::conflist(&config.bridge, config.mtu, range, &config.root_dir.join("cni"), named);
     cni::write(&config.cni_conf_dir, &conflist).context("writing the CNI configuration")?;
     let own_ip = network::v4(config.node_ip).context("--node-ip is not an IPv4 address")?;
     let wanted = routes::wanted(&config.node_name, own_ip, all.values().map(|entry| &entry.object));

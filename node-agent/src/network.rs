@@ -1,6 +1,8 @@
 //! The pods' network: CNI's configuration, routes to other nodes' pods, masquerading.
 
 pub mod cni;
+pub mod cni_timer;
+pub mod cni_spans;
 pub mod routes;
 pub mod masquerade;
 

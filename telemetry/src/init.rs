@@ -62,6 +62,7 @@ pub struct Telemetry {
 pub fn init(service: &'static str, args: &Args) -> anyhow::Result<Telemetry> {
     let (subscriber, telemetry) = subscriber(service, args, std::io::stderr)?;
     tracing::subscriber::set_global_default(subscriber).context("installing the tracing subscriber")?;
+    crate::trace::set_tracer(telemetry.provider.tracer("gantry"));
     Ok(telemetry)
 }
 

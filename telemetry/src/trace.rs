@@ -10,12 +10,15 @@ mod age;
 mod sampler;
 mod server;
 mod client;
+mod past;
 
 pub(crate) use age::TimedIds;
 #[cfg(test)]
 pub(crate) use age::timed;
 pub use cause::{Cause, InvalidCause};
 pub use client::{Client, ClientLayer};
+pub(crate) use past::set_tracer;
+pub use past::{Past, record};
 pub(crate) use sampler::CauseSampler;
 pub use server::{Server, ServerLayer, TracedBody};
 

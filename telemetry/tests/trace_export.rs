@@ -105,6 +105,17 @@ async fn one_trace_crosses_the_wire_and_nothing_else_begins_one() {
     trace::continue_from(&reconcile, "not a traceparent");
     reconcile.in_scope(|| tracing::debug_span!("detail").in_scope(|| info_span!("bind").in_scope(|| ())));
     drop(reconcile);
+    let (start, end) = (
+        std::time::UNIX_EPOCH,
+        std::time::UNIX_EPOCH + Duration::from_secs(1),
+    );
+    trace::record(&trace::Past {
+        name: "past",
+        cause: &cause,
+        start,
+        end,
+        attributes: &[("cni.plugin", "bridge")],
+    });
     let unsampled = info_span!("unsampled");
     trace::continue_from(&unsampled, &cause.to_string().replace("-01", "-00"));
     drop(unsampled);
@@ -134,7 +145,16 @@ async fn one_trace_crosses_the_wire_and_nothing_else_begins_one() {
     names.sort_unstable();
     assert_eq!(
         names,
-        ["apply", "bind", "handler", "last", "merged", EXPORT, "reconcile"]
+        [
+            "apply",
+            "bind",
+            "handler",
+            "last",
+            "merged",
+            EXPORT,
+            "past",
+            "reconcile"
+        ]
     );
 
     let apply = named("apply");
@@ -144,6 +164,7 @@ async fn one_trace_crosses_the_wire_and_nothing_else_begins_one() {
         ("handler", EXPORT),
         ("reconcile", "apply"),
         ("bind", "reconcile"),
+        ("past", "apply"),
     ] {
         let (child, parent) = (named(child), named(parent));
         assert_eq!(child.parent_span_id, parent.span_id, "parent of {}", child.name);
@@ -155,6 +176,13 @@ async fn one_trace_crosses_the_wire_and_nothing_else_begins_one() {
         merged.links.iter().map(|link| &link.span_id).collect::<Vec<_>>(),
         [&apply.span_id]
     );
+
+    let past = named("past");
+    assert_eq!(
+        (past.start_time_unix_nano, past.end_time_unix_nano),
+        (0, 1_000_000_000)
+    );
+    assert_eq!(text(&past.attributes, "cni.plugin"), "bridge");
 
     let rpc = named(EXPORT);
     assert_eq!(rpc.kind, 2, "a server span");

@@ -10,14 +10,20 @@ pub const NETWORK: &str = "gantry";
 const FILE: &str = "10-gantry.conflist";
 
 /// A bridge with host-local addresses from the node's range. Masquerading is ours, because the plugin's would
-/// hide pods from other nodes' pods.
-pub fn conflist(bridge: &str, mtu: u32, range: Range, data_dir: &Path) -> Value {
+/// hide pods from other nodes' pods. `named` gives the name under which a plugin is called.
+pub fn conflist(
+    bridge: &str,
+    mtu: u32,
+    range: Range,
+    data_dir: &Path,
+    named: impl Fn(&str) -> String,
+) -> Value {
     json!({
         "cniVersion": "0.4.0",
         "name": NETWORK,
         "plugins": [
             {
-                "type": "bridge",
+                "type": named("bridge"),
                 "bridge": bridge,
                 "isGateway": true,
                 "ipMasq": false,
@@ -30,7 +36,7 @@ pub fn conflist(bridge: &str, mtu: u32, range: Range, data_dir: &Path) -> Value 
                     "routes": [{"dst": "0.0.0.0/0"}]
                 }
             },
-            {"type": "portmap", "capabilities": {"portMappings": true}}
+            {"type": named("portmap"), "capabilities": {"portMappings": true}}
         ]
     })
 }

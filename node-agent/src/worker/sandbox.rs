@@ -27,6 +27,7 @@ impl Worker {
     pub(super) fn create_sandbox(&mut self, attempt: u32, replaces: Vec<String>, span: &Span) {
         let (shared, pod) = (self.shared.clone(), self.pod.clone());
         let span = info_span!(parent: span, "sandbox.create", gantry.attempt = attempt);
+        self.shared.cni.enter(&self.uid, &span);
         let step = async move {
             let outcome = create_sandbox(&shared, &pod.object, attempt, replaces).await;
             Done::Sandbox(outcome)
@@ -39,6 +40,7 @@ impl Worker {
         let shared = self.shared.clone();
         let key = self.key.clone();
         let span = info_span!(parent: span, "sandbox.stop");
+        self.shared.cni.enter(&self.uid, &span);
         let step = async move {
             for id in ids {
                 if let Err(error) = shared.runtime.stop_sandbox(&id).await {

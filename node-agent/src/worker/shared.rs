@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::metrics::PodMetrics;
+use crate::network::cni_spans::CniSpans;
 use crate::node::machine::Machine;
 use crate::pod::identity::field_path;
 use crate::pod::observed::Observed;
@@ -34,6 +35,7 @@ pub struct Shared {
     /// Sandboxes and containers being started at once: more would only wait for the same CPUs.
     pub starts: Semaphore,
     pub shutdown: CancellationToken,
+    pub cni: CniSpans,
     /// Which pod a container or sandbox belongs to, by its id. Bounded by what the runtime has.
     pub uids: Mutex<HashMap<String, String>>,
     /// Ids that ended before a worker had seen them, the newest last.
@@ -102,6 +104,7 @@ impl Shared {
 
     pub fn forget(&self, uid: &str) {
         lock(&self.uids).retain(|_, owner| owner != uid);
+        self.cni.forget(uid);
     }
 
     pub fn tell_pod(&self, pod: &Pod, kind: EventType, reason: &str, message: String) {

@@ -99,12 +99,20 @@ fn check(trace: &[Span]) -> Result<(), String> {
         ("gantry-node-agent", "sandbox.create", 3),
         ("gantry-node-agent", "container.start", 3),
         ("gantry-node-agent", "image.ensure", 3),
+        // Of the plugins bridge and portmap.
+        ("gantry-node-agent", "cni.add", 6),
         ("gantry-node-agent", "container.probes", 3),
         ("gantry-proxy", "proxy.program", 1),
     ] {
         let found = count(service, name);
         if found < at_least {
             return Err(format!("{found} spans {name} of {service}, {at_least} expected"));
+        }
+    }
+    for plugin in trace.iter().filter(|span| span.name == "cni.add") {
+        let way = ancestors(trace, plugin);
+        if way.first().is_none_or(|parent| parent != "sandbox.create") {
+            return Err(format!("a CNI plugin ran outside of a sandbox's start: {way:?}"));
         }
     }
     for start in trace.iter().filter(|span| span.name == "container.start") {

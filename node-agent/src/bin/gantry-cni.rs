@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    gantry_node_agent::cni_timer()
+}
