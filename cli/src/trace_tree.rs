@@ -6,12 +6,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 /// What a span is about, best first; the first one that it has is shown.
-const SUBJECTS: [&str; 7] = [
+const SUBJECTS: [&str; 8] = [
     "k8s.container.name",
     "gantry.object",
     "k8s.pod.name",
     "gantry.key",
     "container.image.name",
+    "cni.plugin",
     "gantry.resource",
     "gantry.services",
 ];

@@ -9,7 +9,7 @@ mod apply;
 use crate::action::{Action, Attempt, Failure, Says};
 use crate::clock;
 use crate::cluster::{Cluster, Watches};
-use crate::memory::{Awaited, Gate, Memory, Outcome, Seen as _};
+use crate::memory::{Awaited, Begun, Gate, Memory, Outcome, Seen as _};
 use crate::metrics::QueueMetrics;
 use crate::wakes::{Cause, Wakes, WorkKey};
 use apply::Writer;
@@ -189,10 +189,11 @@ impl<C: Controller> Driver<C> {
         };
         if actions.iter().any(is_write) {
             // A look that changes nothing leaves no span.
-            let span = self.span(key, &actions, &causes);
+            let (span, begun) = self.span(key, &actions, &causes, memory.begun.take());
             self.carry_out(&actions, memory, cluster, recorder)
                 .instrument(span)
                 .await;
+            memory.begun = begun.filter(|_| memory.failure.is_some());
         }
         for says in actions.iter().filter_map(|action| match action {
             Action::Tell { says } => Some(says),
@@ -302,22 +303,33 @@ impl<C: Controller> Driver<C> {
         }
     }
 
-    /// The span that writes belong to. It continues what woke the key, or begins what the decision says that begins.
-    fn span(&self, key: &C::Key, actions: &[Action], causes: &[Cause]) -> tracing::Span {
-        let name = format!("{}.reconcile", C::NAME);
+    /// The span that writes belong to: it continues what woke the key, or what the decision begins, which is returned,
+    /// too. `begun` is what the last attempt began.
+    fn span(
+        &self,
+        key: &C::Key,
+        actions: &[Action],
+        causes: &[Cause],
+        begun: Option<Begun>,
+    ) -> (tracing::Span, Option<Begun>) {
         let begins = actions.iter().find_map(|action| match action {
             Action::Begin { what } => Some(*what),
             _ => None,
         });
-        if let Some(what) = begins {
-            let root = tracing::info_span!(parent: None, "begin", otel.name = what, gantry.root = true, gantry.key = %key);
-            for cause in causes {
-                trace::link(&root, &cause.traceparent);
-            }
-            return tracing::info_span!(parent: &root, "controller.reconcile", otel.name = name, gantry.key = %key);
-        }
+        // A root begins before what belongs to it.
+        let begun = begins.and_then(|what| {
+            let again = begun.filter(|begun| begun.what == what);
+            again.or_else(|| begin(what, key, causes))
+        });
+        let name = format!("{}.reconcile", C::NAME);
         let span =
             tracing::info_span!(parent: None, "controller.reconcile", otel.name = name, gantry.key = %key);
+        if begins.is_some() {
+            if let Some(begun) = &begun {
+                trace::continue_from(&span, begun.root.as_str());
+            }
+            return (span, begun);
+        }
         let mut links = causes;
         match causes.split_first() {
             Some((first, others)) if first.is_recent() => {
@@ -330,7 +342,7 @@ impl<C: Controller> Driver<C> {
         links
             .iter()
             .for_each(|cause| trace::link(&span, &cause.traceparent));
-        span
+        (span, None)
     }
 
     fn recall(&self, key: &C::Key) -> Memory {
@@ -345,6 +357,17 @@ impl<C: Controller> Driver<C> {
         // No code that holds the lock can panic half way through a change.
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Begins the trace of something that happened by itself; `None` when it is not sampled.
+fn begin<K: WorkKey>(what: &'static str, key: &K, causes: &[Cause]) -> Option<Begun> {
+    let root =
+        tracing::info_span!(parent: None, "begin", otel.name = what, gantry.root = true, gantry.key = %key);
+    for cause in causes {
+        trace::link(&root, &cause.traceparent);
+    }
+    let root = trace::cause_of(&root)?;
+    Some(Begun { what, root })
 }
 
 /// Groups of actions that may be under way together: deletions with deletions, creations in batches that

@@ -14,6 +14,7 @@ use crate::action::{Action, Attempt, Failure, Target};
 use crate::child_names::{self, ChildNames};
 use crate::ownership::controller_of;
 use gantry_proto::{Key, KindInfo};
+use gantry_telemetry::trace;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -49,10 +50,19 @@ pub enum Outcome {
     },
 }
 
+/// What began a trace, and its root.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    pub what: &'static str,
+    pub root: trace::Cause,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     pub failure: Option<Failure>,
     pub gate: Gate,
+    /// The trace that a decision began whose writes failed: the next attempt at the same goes on with it.
+    pub begun: Option<Begun>,
     epoch: u64,
     names: Option<ChildNames>,
     /// Where the children whose names those are would be found.

@@ -236,6 +236,9 @@ impl Worker {
             return None;
         }
         let may_write = !self.jobs.is_writing() && self.write_again_at.is_none_or(|at| at <= now);
+        if patch.is_none() && plan.steps.is_empty() {
+            self.why.rests();
+        }
         let patch = patch.filter(|_| may_write);
         if patch.is_some() || !plan.steps.is_empty() {
             let span = self.why.span(&self.pod, &self.shared.config.node_name, now);

@@ -37,7 +37,10 @@ impl Worker {
             }
             Done::Volumes(Ok(())) => self.memory.volumes = Volumes::Ready,
             Done::Volumes(Err(why)) => self.volumes_failed(why, now),
-            Done::Sandbox(Ok(())) => self.memory.sandbox_failure = None,
+            Done::Sandbox(Ok(())) => {
+                self.memory.sandbox_failure = None;
+                self.why.made_sandbox();
+            }
             Done::Sandbox(Err(why)) => {
                 let message = format!("Failed to create pod sandbox: {why}");
                 self.shared

@@ -27,6 +27,7 @@ impl Worker {
     pub(super) fn create_sandbox(&mut self, attempt: u32, replaces: Vec<String>, span: &Span) {
         let (shared, pod) = (self.shared.clone(), self.pod.clone());
         let span = info_span!(parent: span, "sandbox.create", gantry.attempt = attempt);
+        self.why.makes_sandbox(&span);
         self.shared.cni.enter(&self.uid, &span);
         let step = async move {
             let outcome = create_sandbox(&shared, &pod.object, attempt, replaces).await;

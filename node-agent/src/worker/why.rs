@@ -3,7 +3,7 @@
 //! ```text
 //!   the pod's last write ──▶ its trace             the apply, the binding, our own status
 //!   a container died     ──▶ a trace of its own    until the pod as it is stored carries it
-//!   a probe succeeded    ──▶ the probes' span      for one look, within the same trace
+//!   a step has ended     ──▶ that step's span      for what is done next, within the same trace
 //! ```
 
 use gantry_client::Entry;
@@ -23,6 +23,7 @@ pub struct Why {
     trace: Option<(String, SystemTime)>,
     unasked: Option<Unasked>,
     prompted: Option<Cause>,
+    sandbox: Option<Cause>,
     starts_by_container: BTreeMap<String, Cause>,
     probing_by_container: BTreeMap<String, Span>,
 }
@@ -110,6 +111,21 @@ impl Why {
         span
     }
 
+    /// A look found nothing to do: what prompted it is over.
+    pub fn rests(&mut self) {
+        self.prompted = None;
+    }
+
+    /// A sandbox is being made in `span`.
+    pub fn makes_sandbox(&mut self, span: &Span) {
+        self.sandbox = trace::cause_of(span);
+    }
+
+    /// The sandbox is there: what is done next is done because of it.
+    pub fn made_sandbox(&mut self) {
+        self.prompted = self.sandbox.take();
+    }
+
     /// A container is being started in `span`.
     pub fn starts(&mut self, container: &str, span: &Span) {
         self.probing_by_container.remove(container);
@@ -121,9 +137,13 @@ impl Why {
 
     /// The start has ended; where probes must succeed before the container is ready, they begin.
     pub fn started(&mut self, container: &str, is_probed: bool) {
-        let Some(cause) = self.starts_by_container.remove(container).filter(|_| is_probed) else {
+        let Some(cause) = self.starts_by_container.remove(container) else {
             return;
         };
+        self.prompted = Some(cause.clone());
+        if !is_probed {
+            return;
+        }
         let span = info_span!(parent: None, "container.probes", k8s.container.name = container);
         trace::continue_from(&span, cause.as_str());
         // It begins now, not when it ends.

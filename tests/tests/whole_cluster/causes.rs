@@ -19,19 +19,13 @@ fn every_change_is_one_trace_whoever_or_whatever_began_it() {
     };
     let mut cluster = cluster_with_sample("causes", &options);
     served_by_all(&cluster, 1, 3);
-    a_nodes_first_report_begins_a_trace(&cluster);
     scaling_up(&cluster);
     a_rollout(&cluster);
     sampling(&cluster);
     metrics_name_traces(&cluster);
     a_crash(&cluster);
+    an_unhealthy_container(&cluster);
     a_lost_node(&mut cluster);
-}
-
-fn a_nodes_first_report_begins_a_trace(cluster: &Cluster) {
-    whole_trace(cluster, "node.ready", 0, |trace| {
-        way(trace, "store.txn", &["node_lifecycle.reconcile", "node.ready"])
-    });
 }
 
 fn scaling_up(cluster: &Cluster) {
@@ -155,6 +149,11 @@ fn a_crash(cluster: &Cluster) {
         "it is linked to what the pod came from: {root:?}"
     );
     served_by_all(cluster, 1, 4);
+    let shown = cluster.must(&["trace", &format!("pod/{name}")]);
+    assert!(
+        shown.contains(&root.trace_id) && shown.contains("container.died web  [node-agent]"),
+        "{shown}"
+    );
     // What the node does about it belongs to no other trace.
     let others: Vec<Span> = spans(cluster)
         .into_iter()
@@ -162,6 +161,57 @@ fn a_crash(cluster: &Cluster) {
         .filter(|span| span.start_nanos >= since && span.trace_id != root.trace_id)
         .collect();
     assert!(others.is_empty(), "{others:?}");
+}
+
+/// A container that its liveness probe condemns is stopped and started again.
+fn an_unhealthy_container(cluster: &Cluster) {
+    let since = now();
+    cluster.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: sick}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: sick
+      image: busybox:1
+      command: [/bin/sleep, "3600"]
+      livenessProbe: {exec: {command: [/bin/false]}, periodSeconds: 1, failureThreshold: 1}
+"#,
+    );
+    eventually("the container was started again", SLOW, || {
+        let pod = cluster.json(&["get", "pod", "sick"])?;
+        let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
+        (restarts >= Some(1))
+            .then_some(())
+            .ok_or(format!("{restarts:?} restarts"))
+    });
+    cluster.must(&["delete", "pod", "sick", "--wait=false"]);
+    let begun = |spans: &[Span]| -> Result<Vec<Span>, String> {
+        let root = spans
+            .iter()
+            .find(|span| span.name == "container.unhealthy" && span.start_nanos >= since)
+            .ok_or("no root")?;
+        let of_it = spans.iter().filter(|span| span.trace_id == root.trace_id);
+        Ok(of_it.cloned().collect())
+    };
+    eventually("the trace of the first condemnation is whole", SLOW, || {
+        let trace = begun(&spans(cluster))?;
+        let faults = faults(&trace);
+        if !faults.is_empty() {
+            return Err(faults.join(", "));
+        }
+        for step in ["container.stop", "container.start", "status.write"] {
+            way(&trace, step, &["node-agent.sync", "container.unhealthy"])?;
+        }
+        only(&trace, "container.start", 1)
+    });
+    let died = |span: &Span| span.name == "container.died" && span.attribute("k8s.pod.name") == "sick";
+    assert!(
+        !spans(cluster).iter().any(died),
+        "what the agent stops does not die by itself"
+    );
 }
 
 fn a_lost_node(cluster: &mut Cluster) {
@@ -186,6 +236,8 @@ fn a_lost_node(cluster: &mut Cluster) {
         only(trace, "container.start", lost)
     });
     assert_eq!(root_of(&trace).attribute("gantry.key"), "n3");
+    let shown = cluster.must(&["trace", "--id", &root_of(&trace).trace_id]);
+    assert!(shown.contains("node.lost n3  [controller-manager]"), "{shown}");
     let since = now();
     if let Err(error) = cluster.network.set_connected(3, true) {
         panic!("joining node 3 again: {error:#}");
@@ -220,9 +272,13 @@ fn whole_trace(
         let is_root =
             |span: &&Span| span.parent_id.is_empty() && span.name == root && span.start_nanos >= since;
         let begun: Vec<&Span> = spans.iter().filter(is_root).collect();
-        let root = begun
-            .first()
-            .ok_or(format!("no root {root} among {} spans", spans.len()))?;
+        let [root] = begun[..] else {
+            return Err(format!(
+                "{} roots {root} among {} spans",
+                begun.len(),
+                spans.len()
+            ));
+        };
         let trace: Vec<Span> = spans
             .iter()
             .filter(|span| span.trace_id == root.trace_id)
