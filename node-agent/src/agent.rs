@@ -396,7 +396,13 @@ async fn make_network(
         *masqueraded = Some(range);
     }
     let named = |plugin: &str| cni_spans::plugin_name(&config.cni_bin_dir, plugin);
-    let conflist = cni::conflist(&config.bridge, config.mtu, range, &config.root_dir.join("cni"), named);
+    let conflist = cni::conflist(
+        &config.bridge,
+        config.mtu,
+        range,
+        &config.root_dir.join("cni"),
+        named,
+    );
     cni::write(&config.cni_conf_dir, &conflist).context("writing the CNI configuration")?;
     let own_ip = network::v4(config.node_ip).context("--node-ip is not an IPv4 address")?;
     let wanted = routes::wanted(&config.node_name, own_ip, all.values().map(|entry| &entry.object));

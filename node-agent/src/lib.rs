@@ -18,5 +18,5 @@ mod cleanup;
 
 pub use agent::run;
 pub use cleanup::cleanup;
-pub use network::cni_timer::run as cni_timer;
 pub use config::{Command, Config};
+pub use network::cni_timer::run as cni_timer;

@@ -244,7 +244,11 @@ impl Programmer {
 /// Continues the first cause, and names the others.
 fn span(round: &Round) -> tracing::Span {
     let (services, changes) = (round.services, round.changes.by_item.len());
-    let span = tracing::info_span!("proxy.program", gantry.services = services, gantry.changes = changes);
+    let span = tracing::info_span!(
+        "proxy.program",
+        gantry.services = services,
+        gantry.changes = changes
+    );
     let mut causes = round.causes.iter();
     if let Some(first) = causes.next() {
         trace::continue_from(&span, first);

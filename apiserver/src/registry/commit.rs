@@ -81,7 +81,11 @@ impl Registry {
         before: Option<i64>,
         fence: Option<&Fence>,
     ) -> Result<Commit, Status> {
-        let span = tracing::info_span!("store.txn", gantry.resource = info.resource, gantry.operation = operation);
+        let span = tracing::info_span!(
+            "store.txn",
+            gantry.resource = info.resource,
+            gantry.operation = operation
+        );
         let commit = async {
             let guard = match fence {
                 Some(fence) => Some(self.guard(fence).await?),

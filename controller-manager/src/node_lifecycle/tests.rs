@@ -174,7 +174,12 @@ fn a_trace_begins_where_a_node_is_lost_or_turns_and_nowhere_else() {
     check(Some("False"), &[(NOT_READY, "NoSchedule")], 0, &[]);
     check(Some("False"), &both(NOT_READY), 0, &[]);
     // Other taints come and go by somebody's wish, or with a report that is no turn.
-    check(Some("True"), &[("node.kubernetes.io/unschedulable", "NoSchedule")], 0, &[]);
+    check(
+        Some("True"),
+        &[("node.kubernetes.io/unschedulable", "NoSchedule")],
+        0,
+        &[],
+    );
     check(None, &[], 0, &[]);
 }
 
