@@ -177,9 +177,14 @@ fn put(bytes: &[u8], path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let new = path.with_extension(format!("{}.new", std::process::id()));
-    std::fs::write(&new, bytes)?;
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755))?;
-    std::fs::rename(&new, path)
+    let written = std::fs::write(&new, bytes)
+        .and_then(|()| std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)))
+        .and_then(|()| std::fs::rename(&new, path));
+    if written.is_err() {
+        // Half a program is of no use to anybody.
+        let _ = std::fs::remove_file(&new);
+    }
+    written
 }
 
 #[cfg(test)]

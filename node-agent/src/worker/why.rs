@@ -232,6 +232,18 @@ mod tests {
     }
 
     #[test]
+    fn a_step_is_the_reason_only_within_the_trace_that_it_belongs_to() {
+        let mut why = Why::default();
+        let step = APPLY.replace("00f067", "30f067");
+        for (prompted, expected) in [(step.as_str(), step.as_str()), (DEATH, APPLY)] {
+            why.prompted = Some(prompted.parse().unwrap());
+            assert_eq!(continued(&why, &pod(5, APPLY)).as_deref(), Some(expected));
+        }
+        why.rests();
+        assert_eq!(continued(&why, &pod(5, APPLY)).as_deref(), Some(APPLY));
+    }
+
+    #[test]
     fn a_new_wish_is_a_new_reason() {
         let mut why = died(Some(DEATH));
         let mut changed = pod(6, APPLY);
