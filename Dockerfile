@@ -46,7 +46,10 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         conntrack containerd containernetworking-plugins iproute2 kmod nftables runc \
     && rm -rf /var/lib/apt/lists/*
-COPY --from=programs /bin/gantry-node-agent /bin/gantry-proxy /usr/local/bin/
+COPY --from=programs /bin/gantry-node-agent /bin/gantry-cni /bin/gantry-proxy /usr/local/bin/
+# The agent would put it here itself, but finds a root that is read-only.
+COPY --from=programs /bin/gantry-cni /usr/lib/cni/gantry-bridge
+COPY --from=programs /bin/gantry-cni /usr/lib/cni/gantry-portmap
 COPY --from=programs /images /usr/share/gantry/images
 COPY scripts/containerd-config.sh deploy/compose/node.sh /usr/local/lib/gantry/
 VOLUME /var/lib/gantry

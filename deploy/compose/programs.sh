@@ -6,7 +6,8 @@ cd "$(dirname "$0")/../.."
 from=$1 out=$2
 
 mkdir -p "$out/bin" "$out/images"
-for name in gantry gantry-apiserver gantry-scheduler gantry-controller-manager gantry-node-agent gantry-proxy; do
+for name in gantry gantry-apiserver gantry-scheduler gantry-controller-manager gantry-node-agent \
+    gantry-cni gantry-proxy; do
     # Names of functions are for debuggers; without them a program is a fraction of its size.
     strip -o "$out/bin/$name" "$from/$name"
 done

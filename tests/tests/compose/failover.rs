@@ -99,11 +99,15 @@ pub fn a_killed_nodes_pods_run_elsewhere(engine: &Engine, administrator: &Admini
     let dead: Vec<String> = pods.iter().filter(|pod| node_of(pod) == lost).map(name).collect();
     let to = address(administrator);
     let others = NODES.into_iter().filter(|node| *node != lost);
-    let requests: Vec<Requests> = others
-        .map(|node| Requests::start(engine.network_of(node), to))
+    let requests: Vec<(&str, Requests)> = others
+        .map(|node| (node, Requests::start(engine.network_of(node), to)))
         .collect();
     eventually("requests are under way", SLOW, || {
-        let count = requests.iter().map(Requests::count).min().unwrap_or(0);
+        let count = requests
+            .iter()
+            .map(|(_, requests)| requests.count())
+            .min()
+            .unwrap_or(0);
         (count >= 12).then_some(()).ok_or(format!("{count} were made"))
     });
 
@@ -126,8 +130,14 @@ pub fn a_killed_nodes_pods_run_elsewhere(engine: &Engine, administrator: &Admini
         },
     );
     println!("its pods ran elsewhere after {:?}", killed.elapsed());
-    for requests in requests {
-        only_the_dead_did_not_answer(&requests.stop(), &dead, pods.len(), not_ready + DROPPED);
+    for (node, requests) in requests {
+        let attempts = requests.stop();
+        let made = Made {
+            node,
+            killed,
+            attempts,
+        };
+        only_the_dead_did_not_answer(&made, &dead, pods.len(), not_ready + DROPPED);
     }
     engine.must_compose(&["start", lost]);
     eventually("the node is back", SLOW, || {
@@ -139,29 +149,53 @@ pub fn a_killed_nodes_pods_run_elsewhere(engine: &Engine, administrator: &Admini
 
 /// Endpoints take turns: of as many requests as there are endpoints no more than the dead ones fail, and none that
 /// began after the proxies had to know.
-fn only_the_dead_did_not_answer(attempts: &[Attempt], dead: &[String], endpoints: usize, dropped: Instant) {
-    let failed = attempts.iter().filter(|attempt| attempt.outcome.is_err()).count();
+fn only_the_dead_did_not_answer(made: &Made, dead: &[String], endpoints: usize, dropped: Instant) {
+    let failures = made.failures();
     println!(
-        "{failed} of {} requests failed, {} pods were dead",
-        attempts.len(),
+        "from {} failed {} of {} requests, {} pods were dead: {failures:?}",
+        made.node,
+        failures.len(),
+        made.attempts.len(),
         dead.len()
     );
-    for turn in attempts.windows(endpoints) {
+    for turn in made.attempts.windows(endpoints) {
         let failed = turn.iter().filter(|attempt| attempt.outcome.is_err()).count();
         assert!(
             failed <= dead.len(),
             "{failed} of {turn:?} failed, and dead are {dead:?}"
         );
     }
-    let late: Vec<&Attempt> = attempts
+    let mut afterwards = made
+        .attempts
         .iter()
-        .filter(|attempt| attempt.began > dropped && attempt.outcome.is_err())
-        .collect();
-    assert!(late.is_empty(), "sent to a dead pod: {late:?}");
-    assert!(
-        attempts.iter().any(|attempt| attempt.began > dropped),
-        "no request was made afterwards"
+        .filter(|attempt| attempt.began > dropped)
+        .peekable();
+    assert!(afterwards.peek().is_some(), "no request was made afterwards");
+    let late = afterwards.filter(|attempt| attempt.outcome.is_err()).count();
+    let limit = dropped - made.killed;
+    assert_eq!(
+        late, 0,
+        "requests from {} were sent to a dead pod after {limit:?}",
+        made.node
     );
+}
+
+/// The requests of one node since another was killed.
+struct Made {
+    node: &'static str,
+    killed: Instant,
+    attempts: Vec<Attempt>,
+}
+
+impl Made {
+    /// When those began that failed, counted from the kill, and why they did.
+    fn failures(&self) -> Vec<(Duration, &String)> {
+        let failed = |attempt: &'_ Attempt| attempt.began.saturating_duration_since(self.killed);
+        self.attempts
+            .iter()
+            .filter_map(|attempt| Some((failed(attempt), attempt.outcome.as_ref().err()?)))
+            .collect()
+    }
 }
 
 /// SIGKILL to all of a service's container; when that was done.

@@ -12,13 +12,14 @@ use std::net::{IpAddr, SocketAddr};
 
 pub const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
-/// How `gantry trace` names the processes that take part.
-const TRACED: [&str; 5] = [
+/// How `gantry trace` names the processes that take part, and what is done outside of them.
+const TRACED: [&str; 6] = [
     "[apiserver]",
     "[controller-manager]",
     "[scheduler]",
     "[node-agent]",
     "[proxy]",
+    "cni.add bridge",
 ];
 
 pub fn is_applied_from_its_container(engine: &Engine) {
