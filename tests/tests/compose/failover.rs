@@ -132,10 +132,23 @@ pub fn a_killed_nodes_pods_run_elsewhere(engine: &Engine, administrator: &Admini
     println!("its pods ran elsewhere after {:?}", killed.elapsed());
     for (node, requests) in requests {
         let attempts = requests.stop();
+        // A connection that was never answered is tracked for two minutes, with where it went.
+        let tracked = [
+            "exec",
+            "-T",
+            node,
+            "conntrack",
+            "-L",
+            "-p",
+            "tcp",
+            "--state",
+            "SYN_SENT",
+        ];
         let made = Made {
             node,
             killed,
             attempts,
+            unanswered: engine.compose(&tracked).stdout,
         };
         only_the_dead_did_not_answer(&made, &dead, pods.len(), not_ready + DROPPED);
     }
@@ -175,8 +188,8 @@ fn only_the_dead_did_not_answer(made: &Made, dead: &[String], endpoints: usize, 
     let limit = dropped - made.killed;
     assert_eq!(
         late, 0,
-        "requests from {} were sent to a dead pod after {limit:?}",
-        made.node
+        "requests from {} were sent to a dead pod after {limit:?}: {}",
+        made.node, made.unanswered
     );
 }
 
@@ -185,6 +198,7 @@ struct Made {
     node: &'static str,
     killed: Instant,
     attempts: Vec<Attempt>,
+    unanswered: String,
 }
 
 impl Made {
