@@ -189,7 +189,7 @@ impl<C: Controller> Driver<C> {
         };
         if actions.iter().any(is_write) {
             // A look that changes nothing leaves no span.
-            let (span, begun) = self.span(key, &actions, &causes, memory.begun.take());
+            let (span, begun) = span(C::NAME, key, &actions, &causes, memory.begun.take());
             self.carry_out(&actions, memory, cluster, recorder)
                 .instrument(span)
                 .await;
@@ -303,48 +303,6 @@ impl<C: Controller> Driver<C> {
         }
     }
 
-    /// The span that writes belong to: it continues what woke the key, or what the decision begins, which is returned,
-    /// too. `begun` is what the last attempt began.
-    fn span(
-        &self,
-        key: &C::Key,
-        actions: &[Action],
-        causes: &[Cause],
-        begun: Option<Begun>,
-    ) -> (tracing::Span, Option<Begun>) {
-        let begins = actions.iter().find_map(|action| match action {
-            Action::Begin { what } => Some(*what),
-            _ => None,
-        });
-        // A root begins before what belongs to it.
-        let begun = begins.and_then(|what| {
-            let again = begun.filter(|begun| begun.what == what);
-            again.or_else(|| begin(what, key, causes))
-        });
-        let name = format!("{}.reconcile", C::NAME);
-        let span =
-            tracing::info_span!(parent: None, "controller.reconcile", otel.name = name, gantry.key = %key);
-        if begins.is_some() {
-            if let Some(begun) = &begun {
-                trace::continue_from(&span, begun.root.as_str());
-            }
-            return (span, begun);
-        }
-        let mut links = causes;
-        match causes.split_first() {
-            Some((first, others)) if first.is_recent() => {
-                trace::continue_from(&span, &first.traceparent);
-                links = others;
-            }
-            Some(_) => trace::root(&span),
-            None => {}
-        }
-        links
-            .iter()
-            .for_each(|cause| trace::link(&span, &cause.traceparent));
-        (span, None)
-    }
-
     fn recall(&self, key: &C::Key) -> Memory {
         self.lock().remove(key).unwrap_or_else(|| Memory::new(self.epoch))
     }
@@ -357,6 +315,47 @@ impl<C: Controller> Driver<C> {
         // No code that holds the lock can panic half way through a change.
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The span that writes belong to: it continues what woke the key, or what the decision begins, which is returned,
+/// too. `begun` is what the last attempt began.
+fn span<K: WorkKey>(
+    controller: &str,
+    key: &K,
+    actions: &[Action],
+    causes: &[Cause],
+    begun: Option<Begun>,
+) -> (tracing::Span, Option<Begun>) {
+    let begins = actions.iter().find_map(|action| match action {
+        Action::Begin { what } => Some(*what),
+        _ => None,
+    });
+    // A root begins before what belongs to it.
+    let begun = begins.and_then(|what| {
+        let again = begun.filter(|begun| begun.what == what);
+        again.or_else(|| begin(what, key, causes))
+    });
+    let name = format!("{controller}.reconcile");
+    let span = tracing::info_span!(parent: None, "controller.reconcile", otel.name = name, gantry.key = %key);
+    if begins.is_some() {
+        if let Some(begun) = &begun {
+            trace::continue_from(&span, begun.root.as_str());
+        }
+        return (span, begun);
+    }
+    let mut links = causes;
+    match causes.split_first() {
+        Some((first, others)) if first.is_recent() => {
+            trace::continue_from(&span, &first.traceparent);
+            links = others;
+        }
+        Some(_) => trace::root(&span),
+        None => {}
+    }
+    links
+        .iter()
+        .for_each(|cause| trace::link(&span, &cause.traceparent));
+    (span, None)
 }
 
 /// Begins the trace of something that happened by itself; `None` when it is not sampled.
@@ -446,6 +445,51 @@ mod tests {
         assert!(worked.await.is_err_and(|error| error.is_panic()));
         let again = tokio::time::timeout(DRAIN_LIMIT, wakes.next()).await;
         assert_eq!(again.ok().flatten().as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_decision_continues_its_first_cause_and_is_linked_to_the_others_unless_it_begins_something() {
+        let arguments = gantry_telemetry::Args {
+            log_level: "off".into(),
+            ..gantry_telemetry::Args::default()
+        };
+        let _telemetry = gantry_telemetry::init("test", &arguments).unwrap();
+        let (first, second) = ("1".repeat(32), "2".repeat(32));
+        let causes = [&first, &second].map(|trace| Cause::new(&format!("00-{trace}-00f067aa0ba902b7-01")));
+        let key = "n1".to_string();
+        let links = |trace: &str, name: &str| -> Vec<String> {
+            let spans = gantry_telemetry::ring::ring().trace(trace).unwrap();
+            let mut named = spans
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|span| span["name"] == name);
+            let links = &named.next().unwrap()["links"];
+            let mut links: Vec<String> = serde_json::from_value(links.clone()).unwrap();
+            links.sort();
+            links
+        };
+        let (continued, begun) = span("test", &key, &[], &causes, None);
+        assert!(begun.is_none());
+        drop(continued);
+        assert_eq!(links(&first, "test.reconcile"), [second.clone()]);
+
+        let begins = [Action::Begin { what: "node.lost" }];
+        let (_, begun) = span("test", &key, &begins, &causes, None);
+        let trace = begun.as_ref().unwrap().root.trace_id().to_owned();
+        assert!(trace != first && trace != second);
+        assert_eq!(links(&trace, "node.lost"), [first.clone(), second.clone()]);
+        // Another attempt at the same does not begin again; something else does.
+        let (_, again) = span("test", &key, &begins, &causes, begun.clone());
+        assert_eq!(again.unwrap().root.trace_id(), trace);
+        let (_, other) = span(
+            "test",
+            &key,
+            &[Action::Begin { what: "node.ready" }],
+            &causes,
+            begun,
+        );
+        assert_ne!(other.unwrap().root.trace_id(), trace);
     }
 
     #[test]

@@ -23,6 +23,14 @@ pub struct Cause {
 }
 
 impl Cause {
+    #[cfg(test)]
+    pub fn new(traceparent: &str) -> Cause {
+        Cause {
+            traceparent: traceparent.into(),
+            since: clock::monotonic(),
+        }
+    }
+
     pub fn is_recent(&self) -> bool {
         self.since.elapsed() < TRACE_LIMIT
     }

@@ -109,6 +109,22 @@ fn check(trace: &[Span]) -> Result<(), String> {
             return Err(format!("{found} spans {name} of {service}, {at_least} expected"));
         }
     }
+    for (name, attribute, wanted) in [
+        ("etcd transaction", "db.system.name", "etcd"),
+        ("etcd transaction", "server.port", "2379"),
+        ("gantry.api.v1.Resources/Create", "rpc.system.name", "grpc"),
+        ("gantry.api.v1.Resources/Create", "rpc.response.status_code", "OK"),
+        ("scheduler.schedule", "k8s.namespace.name", "default"),
+        ("node-agent.sync", "k8s.node.name", "n1"),
+        ("container.start", "k8s.container.name", "web"),
+        ("image.ensure", "container.image.name", "hello:1"),
+    ] {
+        for span in trace.iter().filter(|span| span.name == name) {
+            if span.attribute(attribute) != wanted {
+                return Err(format!("{attribute} of {name} is not {wanted:?}: {span:?}"));
+            }
+        }
+    }
     for plugin in trace.iter().filter(|span| span.name == "cni.add") {
         let way = ancestors(trace, plugin);
         if way.first().is_none_or(|parent| parent != "sandbox.create") {
