@@ -140,21 +140,18 @@ impl Why {
         let Some(cause) = self.starts_by_container.remove(container) else {
             return;
         };
-        self.prompted = Some(cause.clone());
-        if !is_probed {
-            return;
-        }
-        let span = info_span!(parent: None, "container.probes", k8s.container.name = container);
-        trace::continue_from(&span, cause.as_str());
-        // It begins now, not when it ends.
-        if trace::cause_of(&span).is_some() {
+        if is_probed && let Some(span) = probing(container, &cause) {
             self.probing_by_container.insert(container.to_string(), span);
         }
+        self.prompted = Some(cause);
     }
 
-    /// The container became ready: what is done next is done because of it.
+    /// The container became ready: what is done next is done because of it. A probe may succeed before the start is
+    /// known to have ended.
     pub fn is_ready(&mut self, container: &str) {
-        if let Some(span) = self.probing_by_container.remove(container) {
+        let early = || probing(container, self.starts_by_container.remove(container).as_ref()?);
+        let span = self.probing_by_container.remove(container).or_else(early);
+        if let Some(span) = span {
             self.prompted = trace::cause_of(&span);
         }
     }
@@ -172,6 +169,14 @@ impl Unasked {
             || pod.metadata().deletion_timestamp.is_some()
             || pod.metadata().generation != self.generation
     }
+}
+
+/// Begins the span of a container's probes; `None` when it is not sampled.
+fn probing(container: &str, start: &Cause) -> Option<Span> {
+    let span = info_span!(parent: None, "container.probes", k8s.container.name = container);
+    trace::continue_from(&span, start.as_str());
+    // Which also makes it begin now, not when it ends.
+    trace::cause_of(&span).is_some().then_some(span)
 }
 
 fn trace_id(traceparent: &str) -> Option<&str> {
@@ -241,6 +246,47 @@ mod tests {
         }
         why.rests();
         assert_eq!(continued(&why, &pod(5, APPLY)).as_deref(), Some(APPLY));
+    }
+
+    #[test]
+    fn probes_are_the_reason_for_ready_also_when_they_are_quicker_than_the_start() {
+        let arguments = gantry_telemetry::Args {
+            log_level: "off".into(),
+            ..gantry_telemetry::Args::default()
+        };
+        let _telemetry = gantry_telemetry::init("test", &arguments).unwrap();
+        let start = info_span!("container.start");
+        trace::continue_from(&start, APPLY);
+        let spans = || {
+            let spans = gantry_telemetry::ring::ring().trace("4bf92f3577b34da6a3ce929d0e0e4736");
+            let spans = spans.unwrap();
+            let named = |span: &&serde_json::Value| span["name"] == "container.probes";
+            spans
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(named)
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        for (ready_first, number) in [(true, 1), (false, 2)] {
+            let mut why = Why::default();
+            why.starts("c", &start);
+            if ready_first {
+                why.is_ready("c");
+                why.started("c", true);
+            } else {
+                why.started("c", true);
+                why.is_ready("c");
+            }
+            let spans = spans();
+            assert_eq!(spans.len(), number, "ready first: {ready_first}");
+            let reason = continued(&why, &pod(5, APPLY)).unwrap();
+            let is_ended_probes = |span: &serde_json::Value| {
+                reason.contains(span["spanId"].as_str().unwrap()) && span.get("endTimeUnixNano").is_some()
+            };
+            assert!(spans.iter().any(is_ended_probes), "{reason} is none of {spans:?}");
+        }
     }
 
     #[test]
