@@ -124,7 +124,9 @@ impl Candidate {
                 // Another was faster.
                 Err(error) if error.is_conflict() || error.is_already_exists() => {}
                 Err(error) => {
-                    tracing::debug!(%error, lease = %self.lease, "the lease could not be looked at")
+                    tracing::debug!(%error, lease = %self.lease, "the lease could not be looked at");
+                    // Its holder could not renew it either: after an outage it gets the whole time again.
+                    seen = None;
                 }
             }
             tokio::time::sleep(self.duration / LOOKS_IN_A_DURATION).await;

@@ -69,7 +69,7 @@ enum Kernel {
 #[derive(Default)]
 struct Round {
     changes: Changes,
-    udp_frontends: EndpointsByFrontend,
+    frontends: EndpointsByFrontend,
     causes: Vec<Arc<str>>,
     triggered: Vec<SystemTime>,
     services: usize,
@@ -134,9 +134,7 @@ impl Programmer {
                 tracing::error!(service = %key, dropped = replaced.dropped, "more ports or endpoints than fit");
             }
             state.ledger.replace(&replaced, &mut round.changes);
-            round
-                .udp_frontends
-                .extend(conntrack::changed_frontends(&replaced));
+            round.frontends.extend(conntrack::changed_frontends(&replaced));
             let unseen = wake
                 .causes
                 .into_iter()
@@ -211,15 +209,15 @@ impl Programmer {
             self.metrics.failures.inc();
             return false;
         }
-        let mut udp_frontends = round.udp_frontends;
+        let mut frontends = round.frontends;
         if full {
             self.metrics.full_syncs.inc();
             // What changed while nobody looked, or could not be loaded, may have left stale flows of any Service.
             let services = state.topology.services();
-            udp_frontends.extend(services.flat_map(|(_, placed)| conntrack::frontends(placed)));
+            frontends.extend(services.flat_map(|(_, placed)| conntrack::frontends(placed)));
         }
         self.observe(&round.triggered);
-        conntrack::forget_stale(udp_frontends).await;
+        conntrack::forget_stale(frontends).await;
         true
     }
 

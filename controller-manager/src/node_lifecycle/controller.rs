@@ -17,9 +17,14 @@ use std::time::Duration;
 
 /// The namespace of the nodes' leases.
 pub const LEASES: &str = "kube-node-lease";
-/// A silent node's lease is read afresh this often: a failed read says that we could not have seen a renewal,
-/// which is no fault of the node's. Agents renew every ten seconds, so a node in good health is never read.
+/// A silent node's lease is read afresh this often, and in any case before the node is taken for lost: a failed read
+/// says that we could not have seen a renewal, which is no fault of the node's. Agents renew every ten seconds, so a
+/// node in good health is never read.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
+/// While leases cannot be read they are tried this often, so that a node is given its time from the outage's end on.
+const PROBE_AGAIN: Duration = Duration::from_secs(2);
+/// A read that takes longer has waited for an outage to end, before which the node could not renew.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 pub struct NodeLifecycleController {
     grace: Duration,
@@ -34,23 +39,30 @@ impl NodeLifecycleController {
         }
     }
 
+    fn probe_after(&self) -> Duration {
+        PROBE_AFTER.min(self.grace)
+    }
+
     /// For how long the node has been silent while we could have heard it.
     async fn silence(&self, cluster: &Cluster, name: &str) -> Duration {
         let now = clock::monotonic();
         let silence = self.heartbeats.silence(name, now);
-        if silence < PROBE_AFTER {
+        if silence < self.probe_after() && !self.heartbeats.is_blind(name) {
             return silence;
         }
-        match cluster.client.get::<Lease>(&Key::new(LEASES, name)).await {
-            Ok(lease) => {
+        let key = Key::new(LEASES, name);
+        match tokio::time::timeout(PROBE_LIMIT, cluster.client.get::<Lease>(&key)).await {
+            Ok(Ok(lease)) => {
+                self.heartbeats.can_see(name);
                 self.heartbeats
                     .note(name, lease_sign(&lease), clock::monotonic(), self.grace);
             }
-            Err(error) if error.is_not_found() => {}
-            Err(error) => {
+            Ok(Err(error)) if error.is_not_found() => self.heartbeats.can_see(name),
+            Ok(Err(error)) => {
                 tracing::debug!(node = name, %error, "cannot tell whether the node is silent");
                 self.heartbeats.was_blind(name, clock::monotonic());
             }
+            Err(_) => self.heartbeats.was_blind(name, clock::monotonic()),
         }
         self.heartbeats.silence(name, clock::monotonic())
     }
@@ -148,7 +160,10 @@ impl Controller for NodeLifecycleController {
             evictions: evictions(nodes.values().map(|entry| &entry.object)),
             now: clock::now(),
         });
-        actions.push(Action::CheckAfter(PROBE_AFTER));
+        actions.push(Action::CheckAfter(match self.heartbeats.is_blind(&key.name) {
+            true => PROBE_AGAIN,
+            false => self.probe_after(),
+        }));
         Ok(Some(actions))
     }
 }

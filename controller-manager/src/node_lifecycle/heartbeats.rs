@@ -17,6 +17,8 @@ struct Heartbeat {
     lease: i128,
     status: i128,
     seen: Option<Instant>,
+    /// No sign of it could be seen when it was last tried.
+    blind: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,7 @@ impl Heartbeats {
             return false;
         }
         *last = value;
+        heartbeat.blind = false;
         let since = heartbeat.seen.replace(now);
         since.is_some_and(|since| now.saturating_duration_since(since) > quiet)
     }
@@ -53,7 +56,19 @@ impl Heartbeats {
 
     /// We could not have seen a sign until now: the silence begins anew.
     pub fn was_blind(&self, node: &str, now: Instant) {
-        self.lock().entry(node.into()).or_default().seen = Some(now);
+        let mut by_node = self.lock();
+        let heartbeat = by_node.entry(node.into()).or_default();
+        heartbeat.seen = Some(now);
+        heartbeat.blind = true;
+    }
+
+    /// A sign would have been seen.
+    pub fn can_see(&self, node: &str) {
+        self.lock().entry(node.into()).or_default().blind = false;
+    }
+
+    pub fn is_blind(&self, node: &str) -> bool {
+        self.lock().get(node).is_some_and(|heartbeat| heartbeat.blind)
     }
 
     pub fn forget(&self, node: &str) {
@@ -82,8 +97,17 @@ mod tests {
         assert!(!heartbeats.note("n", Sign::Lease(1), at(30), quiet));
         assert_eq!(heartbeats.silence("n", at(50)), Duration::from_secs(30));
         heartbeats.was_blind("n", at(50));
+        assert!(heartbeats.is_blind("n"));
         assert_eq!(heartbeats.silence("n", at(55)), Duration::from_secs(5));
+        heartbeats.can_see("n");
+        assert!(
+            !heartbeats.is_blind("n"),
+            "a look that finds nothing new is a look"
+        );
+        assert_eq!(heartbeats.silence("n", at(55)), Duration::from_secs(5));
+        heartbeats.was_blind("n", at(50));
         assert!(heartbeats.note("n", Sign::Status(1), at(100), quiet));
+        assert!(!heartbeats.is_blind("n"));
         assert_eq!(heartbeats.silence("n", at(100)), Duration::ZERO);
     }
 }

@@ -1,6 +1,7 @@
 //! The kernel's connection tracking table, by netlink (linux/netfilter/nfnetlink_conntrack.h).
 
 use super::{EndpointsByFrontend, Frontend};
+use crate::service::Protocol;
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use std::io;
 use std::net::Ipv4Addr;
@@ -15,13 +16,18 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+const STATUS: u16 = 3;
+const STATUS_MASK: u16 = 26;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
 const IP_SOURCE: u16 = 1;
 const IP_DESTINATION: u16 = 2;
 const PROTOCOL_NUMBER: u16 = 1;
 const PORT_DESTINATION: u16 = 3;
+const TCP: u8 = 6;
 const UDP: u8 = 17;
+/// The bit of an entry's status that says that the other side has answered (IPS_SEEN_REPLY).
+const ANSWERED: u32 = 2;
 const HEADER_LENGTH: usize = 16;
 /// The family, a version and a resource number, which every netfilter message begins with.
 const FAMILY_LENGTH: usize = 4;
@@ -41,7 +47,16 @@ pub(super) fn forget_stale(endpoints_by_frontend: &EndpointsByFrontend) -> io::R
     let limit = nix::sys::time::TimeVal::new(LIMIT.as_secs() as i64, 0);
     nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::ReceiveTimeout, &limit)?;
     let mut found = Vec::new();
-    socket.send(&message(GET, REQUEST | DUMP, &[]), 0)?;
+    // UDP flows are stale whether they were answered or not. For TCP alone the kernel leaves out those that were,
+    // which are nearly all; one that is too old to know the filter tells of all of them.
+    let only_tcp = endpoints_by_frontend
+        .keys()
+        .all(|frontend| frontend.protocol == Protocol::Tcp);
+    let filter = match only_tcp {
+        true => [attribute(STATUS, 0), attribute(STATUS_MASK, ANSWERED)].concat(),
+        false => Vec::new(),
+    };
+    socket.send(&message(GET, REQUEST | DUMP, &filter), 0)?;
     exchange(&socket, |attributes| {
         if let Some(tuple) = stale(attributes, endpoints_by_frontend) {
             found.push(tuple.to_vec());
@@ -63,12 +78,22 @@ fn stale<'a>(attributes: &'a [u8], endpoints_by_frontend: &EndpointsByFrontend) 
     let original = Attributes(attributes).find(|attribute| attribute.kind == TUPLE_ORIGINAL)?;
     let reply = find(attributes, TUPLE_REPLY)?;
     let protocol = find(original.value, TUPLE_PROTOCOL)?;
-    if find(protocol, PROTOCOL_NUMBER)? != [UDP] {
-        return None;
-    }
+    let protocol_number = find(protocol, PROTOCOL_NUMBER)?;
+    let status = u32::from_be_bytes(find(attributes, STATUS)?.try_into().ok()?);
+    let transport = match protocol_number {
+        [UDP] => Protocol::Udp,
+        [TCP] if status & ANSWERED == 0 => Protocol::Tcp,
+        _ => return None,
+    };
     let port = u16::from_be_bytes(find(protocol, PORT_DESTINATION)?.try_into().ok()?);
     let destination = address(original.value, IP_DESTINATION)?;
-    let endpoints_of = |address| endpoints_by_frontend.get(&Frontend { address, port });
+    let endpoints_of = |address| {
+        endpoints_by_frontend.get(&Frontend {
+            protocol: transport,
+            address,
+            port,
+        })
+    };
     let endpoints = endpoints_of(Some(destination)).or_else(|| endpoints_of(None))?;
     let endpoint = address(reply, IP_SOURCE)?;
     (!endpoints.contains(&endpoint)).then_some(original.whole)
@@ -83,6 +108,17 @@ fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     Attributes(attributes)
         .find(|attribute| attribute.kind == kind)
         .map(|attribute| attribute.value)
+}
+
+/// An attribute whose value is a number in network order.
+fn attribute(kind: u16, value: u32) -> Vec<u8> {
+    const LENGTH: u16 = 8;
+    [
+        &LENGTH.to_ne_bytes()[..],
+        &kind.to_ne_bytes(),
+        &value.to_be_bytes(),
+    ]
+    .concat()
 }
 
 fn message(kind: u16, flags: u16, attributes: &[u8]) -> Vec<u8> {

@@ -302,3 +302,26 @@ fn a_udp_sender_that_keeps_its_port_follows_its_service_to_another_endpoint() {
         assert_eq!(ask(&proxy).unwrap(), Network::pod_name(pod));
     }
 }
+
+#[test]
+fn a_connection_that_a_dead_endpoint_does_not_answer_goes_to_another_once_that_one_left() {
+    let mut proxy = Proxy::new(true);
+    proxy.network.pods[1].run(network::answer_nothing);
+    proxy.set("web", Some(&view(WEB, &[1])));
+    // The client's address and port do not change: its repeated attempts are the same flow.
+    let asking = proxy
+        .network
+        .node
+        .run(|| std::thread::spawn(|| network::ask_by_tcp((WEB, 80))));
+    let started = Instant::now();
+    while proxy.network.pods[1].run(network::packets_not_answered) == 0 {
+        assert!(
+            started.elapsed() < network::PATIENCE,
+            "nothing came to the endpoint"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    proxy.set("web", Some(&view(WEB, &[0])));
+    let (pod, _) = asking.join().unwrap().unwrap();
+    assert_eq!(pod, Network::pod_name(0));
+}

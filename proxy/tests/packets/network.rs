@@ -18,7 +18,7 @@ use nix::sys::socket::{
 pub const POD_PORT: u16 = 8080;
 const PODS: usize = 3;
 /// Longer than any answer takes on a busy machine; a lost packet fails the test after it.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Network {
     pub node: Namespace,
@@ -142,6 +142,30 @@ fn serve(name: &str) {
             let _ = udp.send_to(text.as_bytes(), peer);
         }
     });
+}
+
+/// Makes the namespace as silent as a machine that is gone: nothing that comes to a pod's port is answered.
+pub fn answer_nothing() {
+    output("nft", &["add", "table", "ip", "silent"]);
+    let hook = "{ type filter hook input priority 0; }";
+    output("nft", &["add", "chain", "ip", "silent", "arriving", hook]);
+    let port = POD_PORT.to_string();
+    output(
+        "nft",
+        &[
+            "add", "rule", "ip", "silent", "arriving", "tcp", "dport", &port, "counter", "drop",
+        ],
+    );
+}
+
+/// How many packets [`answer_nothing`] has kept from an answer.
+pub fn packets_not_answered() -> u64 {
+    let listed = output("nft", &["list", "table", "ip", "silent"]);
+    let mut words = listed
+        .split_whitespace()
+        .skip_while(|word| *word != "packets")
+        .skip(1);
+    words.next().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 pub fn ask_by_tcp(to: (Ipv4Addr, u16)) -> std::io::Result<(String, Ipv4Addr)> {

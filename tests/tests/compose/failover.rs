@@ -4,10 +4,11 @@ use crate::administrator::Administrator;
 use crate::requests::{Attempt, Requests};
 use crate::sample::{NODES, address, name, node_of, ready_pods};
 use crate::{SLOW, every_service_is_healthy};
-use gantry_tests::cluster::condition;
+use gantry_tests::cluster::{condition, items};
 use gantry_tests::docker::Engine;
 use gantry_tests::eventually;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How soon a change is carried out to its end again after a part of the control plane was lost.
@@ -38,6 +39,7 @@ pub fn no_request_fails_without_one_of_the_control_plane(engine: &Engine, admini
     administrator.apply(engine, CANARY);
     works(administrator, 1, Instant::now(), SLOW);
 
+    let ready_since = readiness(administrator);
     let to = address(administrator);
     let requests = NODES.map(|node| Requests::start(engine.network_of(node), to));
     // One is lost, and the other serves: clients have to find it, and the lost one comes back.
@@ -64,6 +66,11 @@ pub fn no_request_fails_without_one_of_the_control_plane(engine: &Engine, admini
     works(administrator, 6, Instant::now(), WHOLE_AGAIN);
     every_service_is_healthy(engine);
 
+    assert_eq!(
+        ready_since,
+        readiness(administrator),
+        "no node was taken for lost because nobody could hear it"
+    );
     let mut made = 0;
     for (node, attempts) in NODES.iter().zip(requests.map(Requests::stop)) {
         let failed: Vec<&Attempt> = attempts
@@ -210,6 +217,28 @@ impl Made {
             .filter_map(|attempt| Some((failed(attempt), attempt.outcome.as_ref().err()?)))
             .collect()
     }
+}
+
+/// Whether each node is Ready, and since when.
+fn readiness(administrator: &Administrator) -> BTreeMap<String, Value> {
+    let nodes = eventually("the nodes can be read", SLOW, || {
+        administrator.json(&["get", "nodes"])
+    });
+    let condition = |node: &Value| {
+        let conditions = node["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let ready = conditions
+            .into_iter()
+            .find(|condition| condition["type"] == "Ready");
+        let ready = ready.unwrap_or_default();
+        Value::from(vec![ready["status"].clone(), ready["lastTransitionTime"].clone()])
+    };
+    items(&nodes)
+        .iter()
+        .map(|node| (name(node), condition(node)))
+        .collect()
 }
 
 /// SIGKILL to all of a service's container; when that was done.
