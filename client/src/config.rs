@@ -3,7 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The cluster's extension that lists all apiservers, where there are several. Other clients use `server`.
 const ENDPOINTS_EXTENSION: &str = "gantry.dev/endpoints";
@@ -23,6 +26,33 @@ pub struct Config {
     pub namespace: Option<String>,
     /// Gives the W3C traceparent that a call carries.
     pub trace_parent: fn() -> Option<String>,
+    /// Is told what each call came to.
+    pub observer: Observer,
+}
+
+/// Is told of a call the HTTP method that it would have in Kubernetes' API, the apiserver's host and port, the HTTP code
+/// of the answer (`<error>` for none), and the time until the answer began. It must be quick.
+#[derive(Clone, Default)]
+pub struct Observer(Option<Arc<Observe>>);
+
+type Observe = dyn Fn(&'static str, &str, &'static str, Duration) + Send + Sync;
+
+impl Observer {
+    pub(crate) fn observe(&self, method: &'static str, host: &str, code: &'static str, took: Duration) {
+        if let Some(observe) = &self.0 {
+            observe(method, host, code, took);
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_some() {
+            "Observer(..)"
+        } else {
+            "Observer"
+        })
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,12 +96,22 @@ impl Config {
             tls_server_name: cluster.cluster.tls_server_name.clone(),
             namespace: context.context.namespace.clone(),
             trace_parent: || None,
+            observer: Observer::default(),
         })
     }
 
     /// With the source of the traceparent that each call carries.
     pub fn with_trace(mut self, trace_parent: fn() -> Option<String>) -> Config {
         self.trace_parent = trace_parent;
+        self
+    }
+
+    /// With somebody who is told what each call came to.
+    pub fn with_observer(
+        mut self,
+        observe: impl Fn(&'static str, &str, &'static str, Duration) + Send + Sync + 'static,
+    ) -> Config {
+        self.observer = Observer(Some(Arc::new(observe)));
         self
     }
 }

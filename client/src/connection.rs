@@ -1,6 +1,7 @@
 //! Connections to the apiservers, one lazily made to each, and which of them is in use.
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Observer};
+use crate::observed::Observed;
 use gantry_proto::api::v1::diagnostics_client::DiagnosticsClient;
 use gantry_proto::api::v1::nodes_client::NodesClient;
 use gantry_proto::api::v1::pods_client::PodsClient;
@@ -32,7 +33,7 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 /// of them can serve (the store is away), and watches need not.
 const FOLLOW_AFTER: Duration = Duration::from_secs(5);
 
-pub type Service = InterceptedService<Channel, CarryTrace>;
+pub type Service = InterceptedService<Observed, CarryTrace>;
 
 /// All apiservers, and the one that calls go to now.
 #[derive(Clone)]
@@ -40,6 +41,7 @@ pub(crate) struct Connections {
     channels: Arc<[(Arc<str>, Channel)]>,
     current: Arc<watch::Sender<usize>>,
     carry: CarryTrace,
+    observer: Observer,
 }
 
 /// The connection to one apiserver, with a client of each of its services. Good for one attempt at a call: the next
@@ -70,6 +72,7 @@ impl Connections {
             carry: CarryTrace {
                 trace_parent: config.trace_parent,
             },
+            observer: config.observer.clone(),
         })
     }
 
@@ -84,7 +87,10 @@ impl Connections {
         Connection {
             server: server.clone(),
             number,
-            service: InterceptedService::new(channel.clone(), self.carry),
+            service: InterceptedService::new(
+                Observed::new(channel.clone(), server.clone(), self.observer.clone()),
+                self.carry,
+            ),
         }
     }
 

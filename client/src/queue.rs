@@ -26,8 +26,8 @@ struct Shared<T> {
 
 struct State<T> {
     ready: VecDeque<T>,
-    /// Keys in `ready`, and keys to put there when their worker is done.
-    dirty: HashSet<T>,
+    /// Keys in `ready`, and keys to put there when their worker is done; since when.
+    dirty: HashMap<T, Instant>,
     processing: HashSet<T>,
     delayed: BinaryHeap<Reverse<(Instant, u64)>>,
     delayed_keys: HashMap<u64, T>,
@@ -61,7 +61,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     pub fn new() -> Self {
         let state = State {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
+            dirty: HashMap::new(),
             processing: HashSet::new(),
             delayed: BinaryHeap::new(),
             delayed_keys: HashMap::new(),
@@ -94,6 +94,11 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
 
     /// The next key, when there is one; `None` once the queue is closed. The caller owes a [`WorkQueue::done`].
     pub async fn next(&self) -> Option<T> {
+        self.next_waited().await.map(|(key, _)| key)
+    }
+
+    /// As [`WorkQueue::next`], with the time that the key has waited since it was first woken or became due.
+    pub async fn next_waited(&self) -> Option<(T, Duration)> {
         loop {
             let changed = self.shared.changed.notified();
             let due = {
@@ -103,12 +108,13 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
                     self.shared.changed.notify_one();
                     return None;
                 }
-                state.promote(Instant::now());
-                if let Some(key) = state.take() {
+                let now = Instant::now();
+                state.promote(now);
+                if let Some((key, since)) = state.take() {
                     if !state.ready.is_empty() {
                         self.shared.changed.notify_one();
                     }
-                    return Some(key);
+                    return Some((key, now.saturating_duration_since(since)));
                 }
                 state.delayed.peek().map(|Reverse((due, _))| *due)
             };
@@ -125,7 +131,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     pub fn done(&self, key: &T) {
         let mut state = self.lock();
         state.processing.remove(key);
-        if state.dirty.contains(key) {
+        if state.dirty.contains_key(key) {
             state.ready.push_back(key.clone());
         }
         drop(state);
@@ -180,16 +186,21 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
 
 impl<T: Clone + Eq + Hash> State<T> {
     fn add(&mut self, key: T) {
-        if self.dirty.insert(key.clone()) && !self.processing.contains(&key) {
+        if self.dirty.contains_key(&key) {
+            return;
+        }
+        self.dirty.insert(key.clone(), Instant::now());
+        if !self.processing.contains(&key) {
             self.ready.push_back(key);
         }
     }
 
-    fn take(&mut self) -> Option<T> {
+    fn take(&mut self) -> Option<(T, Instant)> {
         let key = self.ready.pop_front()?;
-        self.dirty.remove(&key);
+        // What is ready is dirty, so there is always a time.
+        let since = self.dirty.remove(&key).unwrap_or_else(Instant::now);
         self.processing.insert(key.clone());
-        Some(key)
+        Some((key, since))
     }
 
     /// Returns the delayed key's number.
@@ -244,6 +255,19 @@ mod tests {
         assert_eq!(queue.next().await, Some("a"));
         assert_eq!(queue.next().await, Some("b"));
         assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keys_wait_begins_when_it_is_first_woken() {
+        let queue = WorkQueue::new();
+        queue.add("a");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        queue.add("a");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(queue.next_waited().await, Some(("a", Duration::from_secs(3))));
+        queue.done(&"a");
+        queue.add_after("a", Duration::from_secs(9));
+        assert_eq!(queue.next_waited().await, Some(("a", Duration::ZERO)));
     }
 
     #[tokio::test]

@@ -197,6 +197,7 @@ fn client(servers: Vec<String>) -> Client {
         tls_server_name: None,
         namespace: None,
         trace_parent: || None,
+        observer: gantry_client::Observer::default(),
     })
     .unwrap()
 }

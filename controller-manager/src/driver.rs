@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 /// Keys of one controller that are decided about at once. Keys that sleep behind a gate do not count.
 const WORKERS: usize = 16;
@@ -43,6 +43,8 @@ pub trait Controller: Send + Sync + 'static {
     const NAME: &'static str;
     /// Where its Events say they come from; Kubernetes' names.
     const COMPONENT: &'static str;
+    /// What precedes a key in the name of its object, such as `deployments`; empty where a key says it itself.
+    const RESOURCE: &'static str;
 
     /// Registers what wakes keys.
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Self::Key>);
@@ -70,6 +72,7 @@ pub struct Driver<C: Controller> {
 /// A key that a worker has. It is given back however the work ends: a decision that panics on one object must not
 /// take its key out of the queue for good.
 struct Work<'a, K: WorkKey> {
+    resource: &'static str,
     wakes: &'a Wakes<K>,
     key: &'a K,
 }
@@ -77,7 +80,8 @@ struct Work<'a, K: WorkKey> {
 impl<K: WorkKey> Drop for Work<'_, K> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!(key = %self.key, "a decision panicked, it is tried again");
+            let object = object(self.resource, self.key);
+            tracing::error!(object, "a decision panicked, it is tried again");
             self.wakes.retry(self.key, Vec::new());
         }
         self.wakes.done(self.key);
@@ -123,6 +127,7 @@ impl<C: Controller> Driver<C> {
             let (recorder, shutdown) = (recorder.clone(), shutdown.clone());
             tracker.spawn(async move {
                 let work = Work {
+                    resource: C::RESOURCE,
                     wakes: &driver.wakes,
                     key: &key,
                 };
@@ -143,12 +148,12 @@ impl<C: Controller> Driver<C> {
 
     /// One reconcile. Returns what the key has to wait for before the next.
     async fn look_at(&self, key: &C::Key, cluster: &Cluster, recorder: &Recorder) -> Gate {
-        let started = clock::monotonic();
+        let _work = self.metrics.work(clock::monotonic());
         let mut memory = self.recall(key);
         memory.settle(cluster);
         let causes = self.wakes.take_causes(key);
         let decided = self.controller.decide(cluster, key, &memory).await;
-        let gate = match decided {
+        match decided {
             Ok(Some(actions)) => {
                 self.act(key, &mut memory, actions, causes, cluster, recorder)
                     .await;
@@ -161,14 +166,13 @@ impl<C: Controller> Driver<C> {
                 Gate::default()
             }
             Err(error) => {
-                tracing::warn!(controller = C::NAME, %key, %error, "a read that the decision needs failed");
+                let object = object(C::RESOURCE, key);
+                tracing::warn!(controller = C::NAME, object, %error, "a read that the decision needs failed");
                 self.wakes.retry_within(key, AFTER_OUTAGE, causes);
                 self.remember(key, memory);
                 Gate::default()
             }
-        };
-        self.metrics.worked(started.elapsed());
-        gate
+        }
     }
 
     async fn act(
@@ -181,6 +185,7 @@ impl<C: Controller> Driver<C> {
         recorder: &Recorder,
     ) {
         let had_failed = memory.failure.take().is_some();
+        let mut written_in = Span::none();
         let is_write = |action: &Action| {
             !matches!(
                 action,
@@ -190,6 +195,7 @@ impl<C: Controller> Driver<C> {
         if actions.iter().any(is_write) {
             // A look that changes nothing leaves no span.
             let (span, begun) = span(C::NAME, key, &actions, &causes, memory.begun.take());
+            written_in = span.clone();
             self.carry_out(&actions, memory, cluster, recorder)
                 .instrument(span)
                 .await;
@@ -202,23 +208,40 @@ impl<C: Controller> Driver<C> {
             tell(recorder, says);
         }
         self.set_timer(key, memory, &actions, &causes);
+        let object = object(C::RESOURCE, key);
+        let _written_in = written_in.enter();
         match &memory.failure {
             Some(Failure {
                 of: Attempt::Outdated,
                 message,
             }) => {
-                tracing::debug!(controller = C::NAME, %key, error = message, "decided on an old version, decided again");
+                tracing::debug!(
+                    controller = C::NAME,
+                    object,
+                    error = message,
+                    "decided on an old version, decided again"
+                );
                 self.wakes.retry(key, causes);
             }
             Some(Failure {
                 of: Attempt::Unreached,
                 message,
             }) => {
-                tracing::warn!(controller = C::NAME, %key, error = message, "no apiserver could take a write, it is tried again");
+                tracing::warn!(
+                    controller = C::NAME,
+                    object,
+                    error = message,
+                    "no apiserver could take a write, it is tried again"
+                );
                 self.wakes.retry_within(key, AFTER_OUTAGE, causes);
             }
             Some(failure) => {
-                tracing::warn!(controller = C::NAME, %key, error = failure.message, "a write failed, it is tried again");
+                tracing::warn!(
+                    controller = C::NAME,
+                    object,
+                    error = failure.message,
+                    "a write failed, it is tried again"
+                );
                 self.wakes.retry(key, causes);
             }
             None => {
@@ -314,6 +337,14 @@ impl<C: Controller> Driver<C> {
     fn lock(&self) -> MutexGuard<'_, HashMap<C::Key, Memory>> {
         // No code that holds the lock can panic half way through a change.
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An object's name in the log.
+fn object<K: WorkKey>(resource: &str, key: &K) -> String {
+    match resource {
+        "" => key.to_string(),
+        resource => format!("{resource}/{key}"),
     }
 }
 

@@ -90,13 +90,14 @@ pub struct Config {
 /// Runs until `shutdown`.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let ranges = Ranges::new(config.cluster_cidr, config.node_cidr_mask_size)?;
+    let registry = Registry::new();
     let client_config = gantry_client::Config::load(&config.kubeconfig)
         .with_context(|| format!("reading {}", config.kubeconfig.display()))?
-        .with_trace(gantry_telemetry::trace::current_traceparent);
+        .with_trace(gantry_telemetry::trace::current_traceparent)
+        .with_observer(gantry_telemetry::metrics::rest_client::observer(&registry));
     let client = Client::new(client_config)?;
-    let registry = Registry::new();
-
     let metrics = metrics::Metrics::register(&registry);
+    metrics.set_leading(LEASE, false);
     let health = Health::new();
     let tls = TlsFiles {
         cert: config.tls_cert.clone(),

@@ -100,9 +100,10 @@ impl<K: WorkKey> Wakes<K> {
     }
 
     pub async fn next(&self) -> Option<K> {
-        let key = self.queue.next().await;
+        let (key, waited) = self.queue.next_waited().await?;
         self.metrics.depth(self.queue.len());
-        key
+        self.metrics.waited(waited);
+        Some(key)
     }
 
     pub fn take_causes(&self, key: &K) -> Vec<Cause> {

@@ -62,7 +62,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let client_config = gantry_client::Config::load(kubeconfig)
         .with_context(|| format!("loading --kubeconfig {}", kubeconfig.display()))?;
     leftovers::remove_imports(&config.root_dir).context("removing what interrupted imports left")?;
-    let client = Client::new(client_config.with_trace(trace::current_traceparent))?;
+    let registry = Registry::new();
+    let client_config = client_config
+        .with_trace(trace::current_traceparent)
+        .with_observer(gantry_telemetry::metrics::rest_client::observer(&registry));
+    let client = Client::new(client_config)?;
     let runtime = Runtime::connect(&config.containerd)?;
     let Some(()) = shutdown
         .run_until_cancelled(prepare(&config, &runtime))
@@ -136,7 +140,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     ));
     running.spawn(shared.cni.clone().listen(shutdown.clone()));
     running.spawn(log_rotation::keep_logs_small(shared.clone()));
-    let (registry, health) = (Registry::new(), Health::new());
+    let health = Health::new();
     shared.metrics.register(&registry);
     runtime.metrics().register(&registry);
     let cache = pods.clone();

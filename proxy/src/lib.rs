@@ -50,8 +50,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let health = Health::new();
     let metrics = Metrics::new(&registry);
     let kubeconfig = config.kubeconfig.as_deref().context("--kubeconfig is required")?;
-    let client_config = gantry_client::Config::load(kubeconfig)?;
-    let client = Client::new(client_config.with_trace(gantry_telemetry::trace::current_traceparent))?;
+    let client_config = gantry_client::Config::load(kubeconfig)?
+        .with_trace(gantry_telemetry::trace::current_traceparent)
+        .with_observer(gantry_telemetry::metrics::rest_client::observer(&registry));
+    let client = Client::new(client_config)?;
 
     let wakes = Wakes::default();
     let (service_wakes, slice_wakes) = (wakes.clone(), wakes.clone());

@@ -24,7 +24,7 @@ use gantry_telemetry::trace;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -73,6 +73,7 @@ struct Round {
     causes: Vec<Arc<str>>,
     triggered: Vec<SystemTime>,
     services: usize,
+    slices: usize,
 }
 
 impl Programmer {
@@ -88,9 +89,23 @@ impl Programmer {
         let mut state = State::default();
         let mut pause = FIRST_PAUSE;
         loop {
-            let round = self.recompute(&mut state, self.wakes.take());
+            let wakes = self.wakes.take();
+            if !wakes.is_empty() {
+                self.metrics.queued(now());
+            }
+            let round = self.recompute(&mut state, wakes);
             self.zone().complete = true;
+            let pending = [
+                (&self.metrics.pending_services, round.services),
+                (&self.metrics.pending_slices, round.slices),
+            ];
+            for (gauge, changes) in pending {
+                gauge.set(i64::try_from(changes).unwrap_or(i64::MAX));
+            }
             if self.program(&mut state, round).await {
+                for (gauge, _) in pending {
+                    gauge.set(0);
+                }
                 pause = FIRST_PAUSE;
                 tokio::time::sleep(MIN_INTERVAL).await;
                 if tokio::time::timeout(TOUCH_INTERVAL, self.wakes.some())
@@ -119,6 +134,7 @@ impl Programmer {
     fn recompute(&self, state: &mut State, wakes: BTreeMap<Key, Wake>) -> Round {
         let mut round = Round {
             services: wakes.len(),
+            slices: wakes.values().map(|wake| wake.slices.len()).sum(),
             ..Round::default()
         };
         for (key, wake) in wakes {
@@ -131,7 +147,8 @@ impl Programmer {
             self.zone().replace(&key, view.clone());
             let replaced = state.topology.replace(&key, view.as_deref());
             if replaced.dropped > 0 {
-                tracing::error!(service = %key, dropped = replaced.dropped, "more ports or endpoints than fit");
+                let (object, dropped) = (format_args!("services/{key}"), replaced.dropped);
+                tracing::error!(object, dropped, "more ports or endpoints than fit");
             }
             state.ledger.replace(&replaced, &mut round.changes);
             round.frontends.extend(conntrack::changed_frontends(&replaced));
@@ -177,6 +194,7 @@ impl Programmer {
     /// Returns whether the kernel holds what it should.
     async fn program(&self, state: &mut State, round: Round) -> bool {
         self.metrics.changed_services.inc_by(round.services as u64);
+        self.metrics.changed_slices.inc_by(round.slices as u64);
         let full = state.kernel == Kernel::Unknown;
         if !full && round.changes.is_empty() {
             return true;
@@ -188,10 +206,8 @@ impl Programmer {
             Kernel::Programmed => render::transaction(&self.node, &round.changes),
         };
         let outcome = nft::run(&text).instrument(span.clone()).await;
-        self.metrics
-            .sync_duration_seconds
-            .observe(started.elapsed().as_secs_f64());
         let loaded = outcome.is_ok();
+        self.metrics.synced(full, started.elapsed(), loaded);
         self.programmed.store(loaded, Ordering::Relaxed);
         state.kernel = if loaded {
             Kernel::Programmed
@@ -200,43 +216,32 @@ impl Programmer {
         };
         span.in_scope(|| match outcome {
             Ok(()) if full => {
-                tracing::info!(bytes = text.len(), took = ?started.elapsed(), "all rules loaded")
+                tracing::info!(bytes = text.len(), duration = ?started.elapsed(), "all rules loaded")
             }
-            Ok(()) => tracing::debug!(bytes = text.len(), took = ?started.elapsed(), "rules changed"),
+            Ok(()) => tracing::debug!(bytes = text.len(), duration = ?started.elapsed(), "rules changed"),
             Err(error) => tracing::error!(%error, full, "rules not loaded; loading all of them next"),
         });
         if !loaded {
-            self.metrics.failures.inc();
             return false;
         }
         let mut frontends = round.frontends;
         if full {
-            self.metrics.full_syncs.inc();
             // What changed while nobody looked, or could not be loaded, may have left stale flows of any Service.
             let services = state.topology.services();
             frontends.extend(services.flat_map(|(_, placed)| conntrack::frontends(placed)));
         }
-        self.observe(&round.triggered);
+        self.metrics.programmed(now(), &round.triggered);
         conntrack::forget_stale(frontends).await;
         true
     }
+}
 
-    fn observe(&self, triggered: &[SystemTime]) {
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "metrics tell how long ago a change was made"
-        )]
-        let now = SystemTime::now();
-        self.metrics
-            .last_sync_seconds
-            .set(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        for trigger in triggered {
-            let latency = now.duration_since(*trigger).unwrap_or_default();
-            self.metrics
-                .programming_duration_seconds
-                .observe(latency.as_secs_f64());
-        }
-    }
+#[allow(
+    clippy::disallowed_methods,
+    reason = "metrics tell when changes were made, and how long ago"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Continues the first cause, and names the others.

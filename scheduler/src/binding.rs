@@ -28,7 +28,7 @@ pub enum Outcome {
 }
 
 pub async fn bind(client: Client, recorder: Recorder, pod: Arc<Entry<Pod>>, node: Arc<str>) -> Outcome {
-    let (key, uid) = (pod.key(), pod.metadata().uid.clone());
+    let (key, uid, revision) = (pod.key(), pod.metadata().uid.clone(), pod.revision);
     let binding = Binding {
         metadata: Some(ObjectMeta {
             name: key.name.clone(),
@@ -49,13 +49,14 @@ pub async fn bind(client: Client, recorder: Recorder, pod: Arc<Entry<Pod>>, node
     };
     match error {
         None => {
+            tracing::debug!(object = format_args!("pods/{key}"), revision, node = %node, "bound");
             let message = format!("Successfully assigned {key} to {node}");
             recorder.about(&pod.object, EventType::Normal, "Scheduled", message);
             Outcome::Bound { key }
         }
         Some(error) => {
             if !error.is_not_found() && !error.is_conflict() {
-                tracing::warn!(pod = %key, %node, %error, "the pod was not bound");
+                tracing::warn!(object = format_args!("pods/{key}"), revision, %node, %error, "the pod was not bound");
             }
             Outcome::Failed { key, uid }
         }
@@ -68,7 +69,9 @@ async fn is_bound(client: &Client, key: &Key, uid: &str, node: &str) -> bool {
         match client.get::<Pod>(key).await {
             Ok(pod) => return pod.metadata().uid == uid && pod.spec().node_name == node,
             Err(error) if error.is_not_found() => return false,
-            Err(error) => tracing::debug!(pod = %key, %error, "cannot tell yet whether the pod is bound"),
+            Err(error) => {
+                tracing::debug!(object = format_args!("pods/{key}"), %error, "cannot tell yet whether the pod is bound");
+            }
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LAST_PAUSE);
@@ -107,7 +110,8 @@ pub async fn report_unschedulable(client: Client, pod: Arc<Entry<Pod>>, message:
         && !error.is_not_found()
         && !error.is_conflict()
     {
-        tracing::warn!(pod = %pod.key(), %error, "the pod's condition was not written");
+        let (object, revision) = (format_args!("pods/{}", pod.key()), pod.revision);
+        tracing::warn!(object, revision, %error, "the pod's condition was not written");
     }
 }
 

@@ -68,12 +68,14 @@ pub struct Config {
 
 /// Runs until `shutdown`.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let registry = gantry_telemetry::metrics::Registry::new();
     let client_config = gantry_client::Config::load(&config.kubeconfig)
         .with_context(|| format!("reading {}", config.kubeconfig.display()))?
-        .with_trace(gantry_telemetry::trace::current_traceparent);
+        .with_trace(gantry_telemetry::trace::current_traceparent)
+        .with_observer(gantry_telemetry::metrics::rest_client::observer(&registry));
     let client = Client::new(client_config)?;
-    let registry = gantry_telemetry::metrics::Registry::new();
-    let metrics = metrics::Metrics::register(&registry);
+    let metrics = metrics::Metrics::register(&registry, &config.scheduler_name);
+    metrics.set_leading(LEASE, false);
     let health = Health::new();
     let profile = Profile {
         scheduler_name: config.scheduler_name.clone(),

@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub struct Model {
     nodes: Snapshot,
     placed: HashMap<Key, Placed>,
+    /// How many of them are assumed.
+    assumed: usize,
 }
 
 /// A pod that takes room on a node.
@@ -60,7 +62,7 @@ impl Model {
         let taken = Taken::of(pod);
         match self.placed.get_mut(key) {
             Some(placed) if same(placed) && placed.taken == taken => {
-                placed.assumed = false;
+                self.assumed -= usize::from(std::mem::take(&mut placed.assumed));
                 false
             }
             _ => {
@@ -86,6 +88,11 @@ impl Model {
         assumed && self.remove(key)
     }
 
+    /// Pods that take room, and how many of them the cache does not show as bound yet.
+    pub fn pods(&self) -> (usize, usize) {
+        (self.placed.len(), self.assumed)
+    }
+
     pub fn is_assumed(&self, key: &Key, uid: &str) -> bool {
         self.placed.get(key).is_some_and(|placed| placed.uid == uid)
     }
@@ -97,6 +104,7 @@ impl Model {
             taken: Taken::of(pod),
             assumed,
         };
+        self.assumed += usize::from(assumed);
         self.change(&placed.node, |info| info.add_pod(&placed.taken));
         self.placed.insert(key.clone(), placed);
     }
@@ -105,6 +113,7 @@ impl Model {
         let Some(placed) = self.placed.remove(key) else {
             return false;
         };
+        self.assumed -= usize::from(placed.assumed);
         self.change(&placed.node, |info| info.remove_pod(&placed.taken));
         true
     }

@@ -9,6 +9,7 @@
 //!                 backoff <---- woken ---- unschedulable
 //! ```
 
+use crate::metrics::{Depths, Incoming};
 use gantry_proto::Key;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -30,11 +31,13 @@ pub struct Queue {
     next_number: u64,
     /// No pod is due before; looking at each of them for every decision would be quadratic.
     none_due_before: Option<Instant>,
+    incoming: Incoming,
 }
 
 struct Waiting {
     priority: i32,
     number: u64,
+    since: Instant,
     failures: u32,
     place: Place,
 }
@@ -60,7 +63,7 @@ enum Place {
 
 impl Queue {
     /// A pod appeared or changed in a way that may help.
-    pub fn add(&mut self, key: &Key, priority: i32) {
+    pub fn add(&mut self, key: &Key, priority: i32, now: Instant) {
         match self.pods.get_mut(key) {
             None => {
                 let number = self.next_number;
@@ -70,11 +73,13 @@ impl Queue {
                     Waiting {
                         priority,
                         number,
+                        since: now,
                         failures: 0,
                         place: Place::Active,
                     },
                 );
                 self.active.insert((Reverse(priority), number, key.clone()));
+                self.incoming.added += 1;
             }
             Some(waiting) => {
                 if let Place::Deciding { added, .. } = &mut waiting.place {
@@ -96,14 +101,20 @@ impl Queue {
     }
 
     /// The pod that was popped has its node. Another one that has taken its name meanwhile is next.
-    pub fn bound(&mut self, key: &Key) {
+    pub fn bound(&mut self, key: &Key, now: Instant) {
         let is_another = |waiting: &Waiting| matches!(waiting.place, Place::Deciding { added: true, .. });
         let another = self.pods.get(key).filter(|waiting| is_another(waiting));
         let priority = another.map(|waiting| waiting.priority);
         self.remove(key);
         if let Some(priority) = priority {
-            self.add(key, priority);
+            self.add(key, priority, now);
         }
+    }
+
+    /// How often a decision about a pod has been tried, the present one included, and since when the pod is here.
+    pub fn attempts(&self, key: &Key) -> Option<(u32, Instant)> {
+        let waiting = self.pods.get(key)?;
+        Some((waiting.failures.saturating_add(1), waiting.since))
     }
 
     /// The pod to decide about now.
@@ -137,6 +148,10 @@ impl Queue {
                 since: now,
             },
         };
+        match woken {
+            true => self.incoming.failed_to_backoff += 1,
+            false => self.incoming.failed_to_unschedulable += 1,
+        }
         note_due(&mut self.none_due_before, waiting.place);
     }
 
@@ -153,14 +168,20 @@ impl Queue {
         self.none_due_before
     }
 
-    /// How many pods wait where: active, backoff, unschedulable.
-    pub fn depths(&self) -> (usize, usize, usize) {
+    /// How many pods came in since this was last asked.
+    pub fn take_incoming(&mut self) -> Incoming {
+        std::mem::take(&mut self.incoming)
+    }
+
+    /// How many pods wait where. Whoever is gated is not here.
+    pub fn depths(&self, gated: usize) -> Depths {
         let count = |of: fn(&Place) -> bool| self.pods.values().filter(|waiting| of(&waiting.place)).count();
-        (
-            count(|place| matches!(place, Place::Active | Place::Deciding { .. })),
-            count(|place| matches!(place, Place::Backoff { .. })),
-            count(|place| matches!(place, Place::Unschedulable { .. })),
-        )
+        Depths {
+            active: count(|place| matches!(place, Place::Active | Place::Deciding { .. })),
+            backoff: count(|place| matches!(place, Place::Backoff { .. })),
+            unschedulable: count(|place| matches!(place, Place::Unschedulable { .. })),
+            gated,
+        }
     }
 
     /// Puts what is due among the active, after which nothing is due before later.
@@ -171,6 +192,9 @@ impl Queue {
         self.none_due_before = None;
         for (key, waiting) in &mut self.pods {
             if waiting.place.due().is_some_and(|due| due <= now) {
+                if matches!(waiting.place, Place::Backoff { .. }) {
+                    self.incoming.backoff_over += 1;
+                }
                 waiting.place = Place::Active;
                 self.active
                     .insert((Reverse(waiting.priority), waiting.number, key.clone()));
@@ -228,7 +252,7 @@ mod tests {
     fn higher_priority_first_then_in_order_of_arrival() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         for (name, priority) in [("a", 0), ("b", 0), ("c", 5)] {
-            queue.add(&key(name), priority);
+            queue.add(&key(name), priority, now);
         }
         let order: Vec<_> = std::iter::from_fn(|| queue.pop(now))
             .map(|key| key.name)
@@ -239,7 +263,7 @@ mod tests {
     #[test]
     fn a_parked_pod_comes_back_when_woken_and_its_backoff_is_over() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0);
+        queue.add(&key("a"), 0, now);
         assert!(queue.pop(now).is_some());
         queue.park(&key("a"), now);
         assert_eq!(queue.pop(now + LAST_BACKOFF), None, "nothing woke it");
@@ -252,7 +276,7 @@ mod tests {
     #[test]
     fn what_happens_during_a_decision_is_not_missed() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0);
+        queue.add(&key("a"), 0, now);
         queue.pop(now);
         queue.wake_all();
         queue.park(&key("a"), now);
@@ -262,22 +286,22 @@ mod tests {
     #[test]
     fn a_pod_that_takes_the_name_of_one_that_is_being_bound_is_not_lost() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0);
+        queue.add(&key("a"), 0, now);
         queue.pop(now);
         queue.wake_all();
-        queue.bound(&key("a"));
+        queue.bound(&key("a"), now);
         assert_eq!(queue.pop(now), None, "it has its node");
-        queue.add(&key("a"), 0);
+        queue.add(&key("a"), 0, now);
         queue.pop(now);
-        queue.add(&key("a"), 0);
-        queue.bound(&key("a"));
+        queue.add(&key("a"), 0, now);
+        queue.bound(&key("a"), now);
         assert_eq!(queue.pop(now), Some(key("a")));
     }
 
     #[test]
     fn a_pod_that_nothing_woke_is_tried_again_all_the_same() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0);
+        queue.add(&key("a"), 0, now);
         queue.pop(now);
         queue.park(&key("a"), now);
         assert_eq!(queue.pop(now + LONGEST_PARK), Some(key("a")));
@@ -286,7 +310,7 @@ mod tests {
     #[test]
     fn what_is_due_is_due_once() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0);
+        queue.add(&key("a"), 0, now);
         queue.pop(now);
         queue.wake_all();
         queue.park(&key("a"), now);
@@ -299,6 +323,26 @@ mod tests {
             "or whoever waits for it would never sleep"
         );
         assert_eq!(queue.pop(due), Some(key("a")));
+    }
+
+    #[test]
+    fn ways_into_the_queue_and_attempts_are_counted() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(&key("a"), 0, now);
+        queue.pop(now);
+        queue.park(&key("a"), now);
+        assert_eq!(queue.attempts(&key("a")), Some((2, now)));
+        queue.wake_all();
+        queue.pop(now + FIRST_BACKOFF);
+        let expected = Incoming {
+            added: 1,
+            failed_to_unschedulable: 1,
+            backoff_over: 1,
+            ..Incoming::default()
+        };
+        assert_eq!(queue.take_incoming(), expected);
+        assert_eq!(queue.take_incoming(), Incoming::default());
+        assert_eq!(queue.depths(2).gated, 2);
     }
 
     #[test]

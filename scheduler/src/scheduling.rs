@@ -4,7 +4,7 @@
 use crate::binding::{self, Outcome};
 use crate::decision::{Decision, Profile, schedule};
 use crate::explain::Questions;
-use crate::metrics::Metrics;
+use crate::metrics::{Held, Metrics};
 use crate::model::Model;
 use crate::queue::Queue;
 use crate::snapshot::{Snapshot, has_ended};
@@ -12,7 +12,7 @@ use gantry_client::{Cache, Client, Entry, EventType, Recorder};
 use gantry_proto::Key;
 use gantry_proto::core::v1::{Node, Pod};
 use gantry_telemetry::trace;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -38,6 +38,8 @@ pub struct Scheduling {
     snapshot: watch::Sender<Snapshot>,
     model: Model,
     queue: Queue,
+    /// Pods that wait for somebody to take their scheduling gates away; only counted.
+    gated: HashSet<Key>,
     bindings: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
@@ -95,6 +97,7 @@ impl Scheduling {
             snapshot,
             model: Model::default(),
             queue: Queue::default(),
+            gated: HashSet::new(),
             bindings: Arc::new(Semaphore::new(BINDINGS)),
             shutdown,
         };
@@ -114,7 +117,7 @@ impl Scheduling {
             self.take_in_changes();
             let more = self.decide(&outcomes).await;
             self.snapshot.send_replace(self.model.nodes().clone());
-            self.metrics.set_depths(self.queue.depths());
+            self.tell();
             if more {
                 // Outcomes are taken in between: they hold the permits that decisions wait for.
                 while let Ok(outcome) = finished.try_recv() {
@@ -132,6 +135,18 @@ impl Scheduling {
                 Some(outcome) = finished.recv() => self.take_in_outcome(outcome),
             }
         }
+    }
+
+    /// Brings the metrics up to date.
+    fn tell(&mut self) {
+        self.metrics.set_depths(self.queue.depths(self.gated.len()));
+        self.metrics.came(self.queue.take_incoming());
+        let (pods, assumed_pods) = self.model.pods();
+        self.metrics.set_held(Held {
+            nodes: self.model.nodes().len(),
+            pods,
+            assumed_pods,
+        });
     }
 
     fn take_in_changes(&mut self) {
@@ -162,9 +177,13 @@ impl Scheduling {
             may_help |= self
                 .model
                 .observe(&key, pod.as_deref().map(|entry| &entry.object));
+            match pod.as_deref().is_some_and(|pod| self.is_gated(pod)) {
+                true => self.gated.insert(key.clone()),
+                false => self.gated.remove(&key),
+            };
             match pod.filter(|pod| self.needs_decision(pod)) {
                 Some(pod) if !self.model.is_assumed(&key, &pod.metadata().uid) => {
-                    self.queue.add(&key, pod.spec().priority.unwrap_or(0));
+                    self.queue.add(&key, pod.spec().priority.unwrap_or(0), now());
                 }
                 Some(_) => {}
                 None => self.queue.remove(&key),
@@ -176,11 +195,18 @@ impl Scheduling {
     }
 
     fn needs_decision(&self, pod: &Pod) -> bool {
+        // Somebody takes the gates away when the pod may be looked at (KEP-3521).
+        self.is_ours(pod) && pod.spec().scheduling_gates.is_empty()
+    }
+
+    fn is_gated(&self, pod: &Pod) -> bool {
+        self.is_ours(pod) && !pod.spec().scheduling_gates.is_empty()
+    }
+
+    fn is_ours(&self, pod: &Pod) -> bool {
         pod.spec().node_name.is_empty()
             && pod.spec().scheduler_name == self.profile.scheduler_name
             && pod.metadata().deletion_timestamp.is_none()
-            // Somebody takes the gates away when the pod may be looked at (KEP-3521).
-            && pod.spec().scheduling_gates.is_empty()
             && !has_ended(pod)
     }
 
@@ -206,13 +232,14 @@ impl Scheduling {
                 continue;
             }
             let span = self.span(&key, &pod);
-            let timer = self.metrics.attempt();
+            let attempt = self.metrics.attempt();
             #[allow(clippy::disallowed_methods, reason = "equals are chosen by chance")]
             let decision =
                 span.in_scope(|| schedule(&pod.object, self.model.nodes(), &self.profile, rand::random()));
+            attempt.decided();
             match decision {
                 Decision::Bind { node } => {
-                    timer.observe("scheduled", trace::cause_of(&span).as_ref());
+                    let cause = trace::cause_of(&span);
                     self.model.assume(&key, &pod.object, node.clone());
                     let bind = binding::bind(self.client.clone(), self.recorder.clone(), pod, node);
                     let outcomes = outcomes.clone();
@@ -220,15 +247,23 @@ impl Scheduling {
                         async move {
                             let outcome = bind.await;
                             drop(permit);
+                            let result = match outcome {
+                                Outcome::Failed { .. } => "error",
+                                _ => "scheduled",
+                            };
+                            attempt.ended(result, cause.as_ref());
                             let _ = outcomes.send(outcome).await;
                         }
                         .instrument(span),
                     );
                 }
                 Decision::Unschedulable(why) => {
-                    timer.observe("unschedulable", trace::cause_of(&span).as_ref());
+                    attempt.ended("unschedulable", trace::cause_of(&span).as_ref());
                     let message = why.message();
-                    tracing::info!(pod = %key, %message, "the pod fits no node");
+                    span.in_scope(|| {
+                        let (object, revision) = (format_args!("pods/{key}"), pod.revision);
+                        tracing::info!(object, revision, reason = message, "the pod fits no node");
+                    });
                     self.recorder.about(
                         &pod.object,
                         EventType::Warning,
@@ -256,7 +291,12 @@ impl Scheduling {
     fn take_in_outcome(&mut self, outcome: Outcome) {
         match outcome {
             // The assumption ends when the cache shows the binding.
-            Outcome::Bound { key } => self.queue.bound(&key),
+            Outcome::Bound { key } => {
+                if let Some((attempts, since)) = self.queue.attempts(&key) {
+                    self.metrics.scheduled(attempts, since);
+                }
+                self.queue.bound(&key, now());
+            }
             Outcome::Reported => {}
             Outcome::Failed { key, uid } => {
                 if self.model.forget(&key, &uid) {

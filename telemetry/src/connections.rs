@@ -1,5 +1,6 @@
 //! Accepting TLS connections within limits, and HTTP/1.1 or HTTP/2 on each: the one accept loop of every server.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -41,16 +42,24 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    pub address: SocketAddr,
+    /// What it showed and TLS verified.
+    pub certificates: Option<&'a [CertificateDer<'a>]>,
+}
+
 /// Serves connections until `shutdown`, and then until replies are sent or the time is up.
 ///
-/// `service` makes a connection's service from the certificates that its peer showed and TLS verified, if any;
-/// `None` ends the connection. `tune` may change how HTTP is spoken.
+/// `service` makes a connection's service for its peer; `None` ends the connection. `tune` may change how HTTP is
+/// spoken.
 pub async fn serve<S, B>(
     listener: TcpListener,
     tls: ServerConfig,
     limits: Limits,
     tune: impl Fn(&mut auto::Builder<TokioExecutor>),
-    service: impl Fn(Option<&[CertificateDer<'_>]>) -> Option<S> + Clone + Send + 'static,
+    service: impl Fn(Peer<'_>) -> Option<S> + Clone + Send + 'static,
     shutdown: CancellationToken,
 ) where
     S: tower::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -74,11 +83,11 @@ pub async fn serve<S, B>(
             accepted = accepted => accepted,
         };
         match stream {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 let (acceptor, builder) = (acceptor.clone(), builder.clone());
                 let (service, shutdown) = (service.clone(), shutdown.clone());
                 connections.spawn(async move {
-                    connection(stream, acceptor, &builder, limits, service, shutdown).await;
+                    connection((stream, address), acceptor, &builder, limits, service, shutdown).await;
                     drop(place);
                 });
             }
@@ -105,11 +114,11 @@ fn builder(limits: Limits, tune: impl Fn(&mut auto::Builder<TokioExecutor>)) -> 
 }
 
 async fn connection<S, B>(
-    stream: TcpStream,
+    (stream, address): (TcpStream, SocketAddr),
     acceptor: TlsAcceptor,
     builder: &auto::Builder<TokioExecutor>,
     limits: Limits,
-    service: impl Fn(Option<&[CertificateDer<'_>]>) -> Option<S>,
+    service: impl Fn(Peer<'_>) -> Option<S>,
     shutdown: CancellationToken,
 ) where
     S: tower::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -129,7 +138,11 @@ async fn connection<S, B>(
         Some(Err(_)) => return tracing::debug!("TLS handshake took too long"),
         None => return,
     };
-    let Some(service) = service(stream.get_ref().1.peer_certificates()) else {
+    let peer = Peer {
+        address,
+        certificates: stream.get_ref().1.peer_certificates(),
+    };
+    let Some(service) = service(peer) else {
         return;
     };
     let stream = Prompt::new(stream, limits.handshake);

@@ -13,6 +13,8 @@ pub struct Health {
     checks: Arc<RwLock<Vec<Check>>>,
     /// The last reason that was logged per failing check, so that a prober does not fill the log.
     logged: Arc<Mutex<BTreeMap<String, String>>>,
+    /// How often each check has passed and failed at an endpoint; as many entries as checks allow.
+    asked: Arc<Mutex<BTreeMap<(String, Endpoint, bool), u64>>>,
 }
 
 struct Check {
@@ -28,7 +30,7 @@ enum Decides {
 }
 
 /// Which question is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// Should the process be restarted?
     Live,
@@ -112,8 +114,21 @@ impl Health {
         Some((check.run)())
     }
 
-    /// Logs each failure of `report` once, and again when its reason changes or it comes back.
-    pub fn log_failures(&self, report: &Report) {
+    /// How often each check has passed (true) and failed where somebody asked for its endpoint.
+    pub(crate) fn times_asked(&self) -> BTreeMap<(String, Endpoint, bool), u64> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts the outcomes of a `report` that somebody asked for. Logs each failure once, and again when its reason
+    /// changes or it comes back.
+    pub fn note(&self, report: &Report) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, passed) in report.results() {
+            *asked
+                .entry((name.to_owned(), report.endpoint, passed))
+                .or_default() += 1;
+        }
+        drop(asked);
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, outcome) in &report.outcomes {
             match outcome {
@@ -153,6 +168,14 @@ impl Endpoint {
 }
 
 impl Report {
+    /// Which checks passed, of those that were asked.
+    pub(crate) fn results(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.outcomes.iter().filter_map(|(name, outcome)| match outcome {
+            Outcome::Excluded => None,
+            outcome => Some((name.as_str(), *outcome == Outcome::Passed)),
+        })
+    }
+
     pub fn passed(&self) -> bool {
         !self
             .outcomes

@@ -70,11 +70,11 @@ pub async fn serve_on(
 ) -> anyhow::Result<()> {
     let tls = server_config(&tls)?;
     let router = router(registry, health).layer(middleware::from_fn(require_certificate));
-    let service = move |certificates: Option<&[CertificateDer<'_>]>| {
+    let service = move |peer: connections::Peer<'_>| {
         Some(
             router
                 .clone()
-                .layer(Extension(HasCertificate(certificates.is_some()))),
+                .layer(Extension(HasCertificate(peer.certificates.is_some()))),
         )
     };
     connections::serve(listener, tls, LIMITS, |_| {}, service, shutdown).await;
@@ -84,6 +84,7 @@ pub async fn serve_on(
 /// The health endpoints, single checks below them, and `/metrics`, without any authorization: a server that
 /// mounts it decides who may ask for more than the three endpoints themselves.
 pub fn router(registry: Registry, health: Health) -> Router {
+    registry.register_collector(metrics::ChecksCollector(health.clone()));
     let mut router = Router::new()
         .route("/metrics", get(metrics_text))
         .with_state(registry)
@@ -154,7 +155,7 @@ async fn report(
     };
     let excluded: Vec<String> = values("exclude").map(str::to_owned).collect();
     let report = health.report(endpoint, &excluded);
-    health.log_failures(&report);
+    health.note(&report);
     (
         status(report.passed()),
         PLAIN,

@@ -20,6 +20,7 @@ impl Controller for DeploymentController {
     type Key = Key;
     const NAME: &'static str = "deployment";
     const COMPONENT: &'static str = "deployment-controller";
+    const RESOURCE: &'static str = "deployments";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let wake = wakes.clone();

@@ -18,6 +18,7 @@ impl Controller for EndpointSliceController {
     type Key = Key;
     const NAME: &'static str = "endpoint_slice";
     const COMPONENT: &'static str = "endpoint-slice-controller";
+    const RESOURCE: &'static str = "services";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let wake = wakes.clone();

@@ -21,6 +21,7 @@ impl Controller for GarbageController {
     type Key = Item;
     const NAME: &'static str = "garbage_collector";
     const COMPONENT: &'static str = "garbage-collector-controller";
+    const RESOURCE: &'static str = "";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Item>) {
         macro_rules! watch {

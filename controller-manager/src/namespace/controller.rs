@@ -17,6 +17,7 @@ impl Controller for NamespaceController {
     type Key = Key;
     const NAME: &'static str = "namespace";
     const COMPONENT: &'static str = "namespace-controller";
+    const RESOURCE: &'static str = "namespaces";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let wake = wakes.clone();

@@ -38,6 +38,7 @@ impl Controller for NodeIpamController {
     type Key = AllNodes;
     const NAME: &'static str = "node_ipam";
     const COMPONENT: &'static str = "cidrAllocator";
+    const RESOURCE: &'static str = "";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<AllNodes>) {
         let wake = wakes.clone();

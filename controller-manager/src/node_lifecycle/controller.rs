@@ -59,7 +59,7 @@ impl NodeLifecycleController {
             }
             Ok(Err(error)) if error.is_not_found() => self.heartbeats.can_see(name),
             Ok(Err(error)) => {
-                tracing::debug!(node = name, %error, "cannot tell whether the node is silent");
+                tracing::debug!(object = format_args!("nodes/{name}"), %error, "cannot tell whether the node is silent");
                 self.heartbeats.was_blind(name, clock::monotonic());
             }
             Err(_) => self.heartbeats.was_blind(name, clock::monotonic()),
@@ -72,6 +72,7 @@ impl Controller for NodeLifecycleController {
     type Key = Key;
     const NAME: &'static str = "node_lifecycle";
     const COMPONENT: &'static str = "node-controller";
+    const RESOURCE: &'static str = "nodes";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let (wake, cluster) = (wakes.clone(), watches.cluster.clone());

@@ -21,6 +21,7 @@ impl Controller for PodEvictionController {
     type Key = Key;
     const NAME: &'static str = "pod_eviction";
     const COMPONENT: &'static str = "taint-eviction-controller";
+    const RESOURCE: &'static str = "pods";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let (wake, cluster) = (wakes.clone(), watches.cluster.clone());

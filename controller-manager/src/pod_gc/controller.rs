@@ -78,6 +78,7 @@ impl Controller for PodGcController {
     type Key = PodGcKey;
     const NAME: &'static str = "pod_gc";
     const COMPONENT: &'static str = "pod-garbage-collector";
+    const RESOURCE: &'static str = "pods";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<PodGcKey>) {
         wakes.wake(PodGcKey::Ended, None);

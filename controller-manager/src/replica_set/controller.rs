@@ -20,6 +20,7 @@ impl Controller for ReplicaSetController {
     type Key = Key;
     const NAME: &'static str = "replicaset";
     const COMPONENT: &'static str = "replicaset-controller";
+    const RESOURCE: &'static str = "replicasets";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let wake = wakes.clone();

@@ -15,6 +15,7 @@ impl Controller for ServiceAccountController {
     type Key = Key;
     const NAME: &'static str = "serviceaccount";
     const COMPONENT: &'static str = "service-account-controller";
+    const RESOURCE: &'static str = "namespaces";
 
     fn watch(self: &Arc<Self>, watches: &mut Watches, wakes: &Wakes<Key>) {
         let wake = wakes.clone();
