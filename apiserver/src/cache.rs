@@ -6,6 +6,7 @@
 //! Guarantees: a state shows exactly the store at its revision; revisions of successive states never decrease;
 //! every change after the history's start is in it once, in order.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -47,6 +48,16 @@ pub struct Cache {
     /// Wakes the follower to ask the store how far the watch is.
     progress_wanted: Notify,
     pages: Mutex<pages::Ring>,
+    /// For the metrics.
+    pub seen: Seen,
+}
+
+/// How much a cache has taken in.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub events_received: AtomicU64,
+    pub events_dispatched: AtomicU64,
+    pub initializations: AtomicU64,
 }
 
 impl Cache {
@@ -58,6 +69,7 @@ impl Cache {
             state: watch::Sender::new(Arc::new(State::default())),
             progress_wanted: Notify::new(),
             pages: Mutex::default(),
+            seen: Seen::default(),
         })
     }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use gantry_store::{Error, LeaseId, Page, Range, Read, Revision, Store, Txn, TxnOutcome, Watch};
+use gantry_store::{Compare, Error, LeaseId, Op, Page, Range, Read, Revision, Store, Txn, TxnOutcome, Watch};
 
 use crate::metrics::Metrics;
 
@@ -15,51 +15,102 @@ pub struct MeasuredStore<S> {
 }
 
 impl<S: Sync> MeasuredStore<S> {
+    /// `key` is what the call is about; empty for a call about none.
     fn measure<'a, T: Send + 'a>(
         &'a self,
         operation: &'static str,
-        call: BoxFuture<'a, T>,
-    ) -> BoxFuture<'a, T> {
+        key: String,
+        call: BoxFuture<'a, Result<T, Error>>,
+    ) -> BoxFuture<'a, Result<T, Error>> {
         let start = Instant::now();
-        call.inspect(move |_| self.metrics.store_call(operation, start.elapsed()))
-            .boxed()
+        call.inspect(move |outcome| {
+            let took = start.elapsed();
+            self.metrics.store_call(operation, &key, took, outcome.is_ok());
+        })
+        .boxed()
     }
 }
 
 impl<S: Store> Store for MeasuredStore<S> {
     fn get(&self, key: &str) -> BoxFuture<'_, Result<Read, Error>> {
-        self.measure("get", self.store.get(key))
+        self.measure("get", key.to_owned(), self.store.get(key))
     }
 
     fn list(&self, range: Range<'_>) -> BoxFuture<'_, Result<Page, Error>> {
-        self.measure("list", self.store.list(range))
+        self.measure("list", range.prefix.to_owned(), self.store.list(range))
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnOutcome, Error>> {
-        self.measure("txn", self.store.txn(txn))
+        let (operation, key) = purpose(&txn);
+        self.measure(operation, key, self.store.txn(txn))
     }
 
     fn watch(&self, prefix: &str, after: Revision) -> BoxFuture<'_, Result<Watch, Error>> {
-        self.measure("watch", self.store.watch(prefix, after))
+        self.measure("watch", prefix.to_owned(), self.store.watch(prefix, after))
     }
 
     fn current_revision(&self) -> BoxFuture<'_, Result<Revision, Error>> {
-        self.measure("revision", self.store.current_revision())
+        self.measure("revision", String::new(), self.store.current_revision())
     }
 
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>> {
-        self.measure("compact", self.store.compact(revision))
+        self.measure("compact", String::new(), self.store.compact(revision))
     }
 
     fn grant_lease(&self, ttl_seconds: i64) -> BoxFuture<'_, Result<LeaseId, Error>> {
-        self.measure("grant", self.store.grant_lease(ttl_seconds))
+        self.measure("grant", String::new(), self.store.grant_lease(ttl_seconds))
     }
 
     fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
-        self.measure("keepalive", self.store.keep_alive(lease))
+        self.measure("keepalive", String::new(), self.store.keep_alive(lease))
     }
 
     fn revoke_lease(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
-        self.measure("revoke", self.store.revoke_lease(lease))
+        self.measure("revoke", String::new(), self.store.revoke_lease(lease))
+    }
+}
+
+/// What a transaction is for, as Kubernetes names it, and the key of its object: the first that it writes.
+fn purpose(txn: &Txn) -> (&'static str, String) {
+    match txn.success.first() {
+        Some(Op::Put { key, .. }) if txn.compare.iter().any(|compare| is_absence(compare, key)) => {
+            ("create", key.clone())
+        }
+        Some(Op::Put { key, .. }) => ("update", key.clone()),
+        Some(Op::Delete { key }) => ("delete", key.clone()),
+        None => ("txn", String::new()),
+    }
+}
+
+fn is_absence(compare: &Compare, written: &str) -> bool {
+    let Compare::ModRevision { key, revision } = compare;
+    *revision == 0 && key == written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_named_after_what_it_does_to_its_object() {
+        let key = || "/registry/pods/default/web".to_owned();
+        let compare = |revision| vec![Compare::ModRevision { key: key(), revision }];
+        let put = || Op::Put {
+            key: key(),
+            value: Default::default(),
+            lease: None,
+        };
+        for (compare, op, name) in [
+            (compare(0), put(), "create"),
+            (compare(7), put(), "update"),
+            (compare(7), Op::Delete { key: key() }, "delete"),
+        ] {
+            let txn = Txn {
+                compare,
+                success: vec![op],
+                ..Txn::default()
+            };
+            assert_eq!(purpose(&txn), (name, key()));
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! What the server counts and times. Names and labels are kube-apiserver's.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use gantry_proto::KindInfo;
+use gantry_proto::kinds::KINDS;
 use gantry_telemetry::exemplar::TracedHistogram;
 use gantry_telemetry::metrics::Registry;
 use gantry_telemetry::trace;
@@ -10,44 +13,153 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use crate::request::Verb;
 
-/// Seconds, from a cached read to a request that waited for the store.
-const BUCKETS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0,
+mod caches;
+mod in_flight;
+
+pub use caches::CachesCollector;
+use in_flight::{InFlight, InFlightCollector, Place};
+
+/// Seconds. From 5 ms on they are Kubernetes', on which rules of others rely (`le="1"`, `le="5"`, `le="30"`); those
+/// below tell a cached read from a write.
+const BUCKETS: [f64; 26] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0,
+    6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
 ];
+
+/// Seconds; Kubernetes' for what clients were promised.
+const SLI_BUCKETS: [f64; 21] = [
+    0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+    45.0, 60.0,
+];
+
+/// Kubernetes tells its own server from those of extensions by this.
+const COMPONENT: &str = "apiserver";
+
+/// What a request is about, as labels. Every value is one of a fixed set: what a client makes up must not fill memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Request {
+    verb: &'static str,
+    dry_run: &'static str,
+    #[prometheus(flatten)]
+    target: Target,
+    component: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Target {
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    subresource: &'static str,
+    scope: &'static str,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
+    #[prometheus(flatten)]
+    request: Request,
+    code: i32,
+}
+
+/// A request's labels where Kubernetes has none for a dry run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kept {
     verb: &'static str,
-    resource: &'static str,
+    #[prometheus(flatten)]
+    target: Target,
+    component: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Terminated {
+    #[prometheus(flatten)]
+    request: Kept,
     code: i32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    verb: &'static str,
+struct Watched {
+    group: &'static str,
+    version: &'static str,
     resource: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Resource {
-    resource: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Operation {
+struct StoreCall {
     operation: &'static str,
+    group: &'static str,
+    resource: &'static str,
 }
 
-fn histogram() -> Histogram {
-    Histogram::new(BUCKETS)
+impl Request {
+    /// `resource` as the client wrote it, and its group with it; `name` and `namespace` only say whether there is one.
+    pub fn new(verb: Verb, resource: &str, subresource: &str, namespace: &str, name: &str) -> Request {
+        let info = KindInfo::of_resource(resource);
+        let subresource = match subresource {
+            "" => "",
+            _ => info
+                .and_then(|info| info.subresources.iter().find(|one| one.name() == subresource))
+                .map_or("unknown", |one| one.name()),
+        };
+        let target = Target {
+            group: info.map_or("", |info| info.group),
+            version: info.map_or("", |info| info.version),
+            resource: info.map_or("unknown", |info| info.resource),
+            subresource,
+            scope: scope(verb, namespace, name),
+        };
+        Request {
+            verb: reported(verb),
+            dry_run: "",
+            target,
+            component: COMPONENT,
+        }
+    }
+
+    /// Marks a request that changes nothing.
+    pub fn dry(mut self, is_dry: bool) -> Request {
+        self.dry_run = if is_dry { "All" } else { "" };
+        self
+    }
+
+    fn kept(&self) -> Kept {
+        Kept {
+            verb: self.verb,
+            target: self.target.clone(),
+            component: self.component,
+        }
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(self.verb, "GET" | "LIST" | "WATCH")
+    }
 }
 
-fn traced_histogram() -> TracedHistogram {
-    TracedHistogram::new(BUCKETS)
+/// As in Kubernetes: HTTP's methods, with LIST and WATCH told apart from GET.
+fn reported(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Get => "GET",
+        Verb::List => "LIST",
+        Verb::Watch => "WATCH",
+        Verb::Create => "POST",
+        Verb::Update => "PUT",
+        Verb::Patch => "PATCH",
+        Verb::Delete => "DELETE",
+    }
+}
+
+/// Kubernetes' CleanScope (k8s.io/apiserver/pkg/endpoints/metrics).
+fn scope(verb: Verb, namespace: &str, name: &str) -> &'static str {
+    match verb {
+        Verb::Create => "resource",
+        _ if !name.is_empty() => "resource",
+        _ if !namespace.is_empty() => "namespace",
+        _ => "cluster",
+    }
 }
 
 /// The server's metrics. Clones share them.
@@ -55,23 +167,40 @@ fn traced_histogram() -> TracedHistogram {
 pub struct Metrics {
     requests: Family<Outcome, Counter>,
     request_seconds: Family<Request, TracedHistogram, fn() -> TracedHistogram>,
-    watches: Family<Resource, Gauge<i64, AtomicI64>>,
-    watch_events: Family<Resource, Counter>,
-    store_seconds: Family<Operation, Histogram, fn() -> Histogram>,
+    sli_seconds: Family<Kept, Histogram, fn() -> Histogram>,
+    response_bytes: Family<Kept, Histogram, fn() -> Histogram>,
+    terminations: Family<Terminated, Counter>,
+    reads: Arc<InFlight>,
+    writes: Arc<InFlight>,
+    long_running: Family<Kept, Gauge<i64, AtomicI64>>,
+    watch_events: Family<Watched, Counter>,
+    store_seconds: Family<StoreCall, Histogram, fn() -> Histogram>,
+    store_calls: Family<StoreCall, Counter>,
+    store_errors: Family<StoreCall, Counter>,
 }
 
 impl Metrics {
     pub fn new(registry: &Registry) -> Metrics {
         let metrics = Metrics {
             requests: Family::default(),
-            request_seconds: Family::new_with_constructor(traced_histogram),
-            watches: Family::default(),
+            request_seconds: Family::new_with_constructor(|| TracedHistogram::new(BUCKETS)),
+            sli_seconds: Family::new_with_constructor(|| Histogram::new(SLI_BUCKETS)),
+            // 1 KB to 1 GB, as in Kubernetes.
+            response_bytes: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(1e3, 10.0, 7))
+            }),
+            terminations: Family::default(),
+            reads: Arc::default(),
+            writes: Arc::default(),
+            long_running: Family::default(),
             watch_events: Family::default(),
-            store_seconds: Family::new_with_constructor(histogram),
+            store_seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            store_calls: Family::default(),
+            store_errors: Family::default(),
         };
         registry.register(
             "apiserver_request",
-            "Requests by verb, resource and HTTP code",
+            "Requests by verb, dry run, group, version, resource, scope, component and HTTP code",
             metrics.requests.clone(),
         );
         registry.register(
@@ -80,9 +209,28 @@ impl Metrics {
             metrics.request_seconds.clone(),
         );
         registry.register(
+            "apiserver_request_sli_duration_seconds",
+            "How long requests took, watches and the wait for a place excepted",
+            metrics.sli_seconds.clone(),
+        );
+        registry.register(
+            "apiserver_response_sizes",
+            "How large the answers of GET and LIST were, in bytes",
+            metrics.response_bytes.clone(),
+        );
+        registry.register(
+            "apiserver_request_terminations",
+            "Requests that the server ended to protect itself",
+            metrics.terminations.clone(),
+        );
+        registry.register_collector(InFlightCollector {
+            reads: metrics.reads.clone(),
+            writes: metrics.writes.clone(),
+        });
+        registry.register(
             "apiserver_longrunning_requests",
             "Watches that are open",
-            metrics.watches.clone(),
+            metrics.long_running.clone(),
         );
         registry.register(
             "apiserver_watch_events",
@@ -94,57 +242,156 @@ impl Metrics {
             "How long calls to the store took",
             metrics.store_seconds.clone(),
         );
+        registry.register("etcd_requests", "Calls to the store", metrics.store_calls.clone());
+        registry.register(
+            "etcd_request_errors",
+            "Calls to the store that failed",
+            metrics.store_errors.clone(),
+        );
         metrics
     }
 
-    /// Counts a request that the current span belongs to.
-    pub fn request(&self, verb: Verb, resource: &'static str, code: i32, took: Option<Duration>) {
-        let verb = verb.name();
-        self.requests
-            .get_or_create(&Outcome { verb, resource, code })
-            .inc();
-        if let Some(took) = took {
+    /// Counts a request among those that are being carried out, until the answer is dropped.
+    pub fn begin(&self, request: &Request) -> Place {
+        let kind = if request.is_read() {
+            &self.reads
+        } else {
+            &self.writes
+        };
+        kind.enter(now())
+    }
+
+    /// Counts an answered request that the current span belongs to. `took` is how long it took, and how much of that
+    /// it waited for a place; `None` for a watch.
+    pub fn answered(&self, request: &Request, code: i32, took: Option<(Duration, Duration)>) {
+        let outcome = Outcome {
+            request: request.clone(),
+            code,
+        };
+        self.requests.get_or_create(&outcome).inc();
+        if let Some((took, waited)) = took {
             self.request_seconds
-                .get_or_create(&Request { verb, resource })
+                .get_or_create(request)
                 .observe(took.as_secs_f64(), trace::current_cause().as_ref());
+            self.sli_seconds
+                .get_or_create(&request.kept())
+                .observe(took.saturating_sub(waited).as_secs_f64());
         }
     }
 
-    pub fn store_call(&self, operation: &'static str, took: Duration) {
+    /// Counts a request that found no place.
+    pub fn terminated(&self, request: &Request, code: i32) {
+        let request = request.kept();
+        self.terminations
+            .get_or_create(&Terminated { request, code })
+            .inc();
+    }
+
+    /// Counts the size of an answer to a read.
+    pub fn answer_size(&self, request: &Request, bytes: usize) {
+        self.response_bytes
+            .get_or_create(&request.kept())
+            .observe(bytes as f64);
+    }
+
+    /// Counts a call to the store about `key`, or a prefix of keys.
+    pub fn store_call(&self, operation: &'static str, key: &str, took: Duration, succeeded: bool) {
+        let info = kind_of(key);
+        let call = StoreCall {
+            operation,
+            group: info.map_or("", |info| info.group),
+            resource: info.map_or("", |info| info.resource),
+        };
         self.store_seconds
-            .get_or_create(&Operation { operation })
+            .get_or_create(&call)
             .observe(took.as_secs_f64());
-    }
-
-    pub fn watch_opened(&self, resource: &'static str) -> OpenWatch {
-        self.watches.get_or_create(&Resource { resource }).inc();
-        OpenWatch {
-            metrics: self.clone(),
-            resource,
+        self.store_calls.get_or_create(&call).inc();
+        if !succeeded {
+            self.store_errors.get_or_create(&call).inc();
         }
     }
+
+    pub fn watch_opened(&self, info: &'static KindInfo, namespace: &str) -> OpenWatch {
+        let request = Request::new(Verb::Watch, &info.group_resource(), "", namespace, "").kept();
+        let open = self.long_running.get_or_create_owned(&request);
+        open.inc();
+        let watched = Watched {
+            group: info.group,
+            version: info.version,
+            resource: info.resource,
+        };
+        OpenWatch {
+            open,
+            events: self.watch_events.get_or_create_owned(&watched),
+        }
+    }
+}
+
+fn kind_of(key: &str) -> Option<&'static KindInfo> {
+    let mut stored = KINDS.iter().filter(|info| info.stored);
+    stored.find(|info| key.starts_with(info.storage_prefix)).copied()
+}
+
+#[allow(clippy::disallowed_methods, reason = "requests are carried out now")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Counts a watch until it is dropped.
 #[derive(Debug)]
 pub struct OpenWatch {
-    metrics: Metrics,
-    resource: &'static str,
+    open: Gauge<i64, AtomicI64>,
+    events: Counter,
 }
 
 impl OpenWatch {
     pub fn sent(&self, events: usize) {
-        let resource = self.resource;
-        self.metrics
-            .watch_events
-            .get_or_create(&Resource { resource })
-            .inc_by(events as u64);
+        self.events.inc_by(events as u64);
     }
 }
 
 impl Drop for OpenWatch {
     fn drop(&mut self) {
-        let resource = self.resource;
-        self.metrics.watches.get_or_create(&Resource { resource }).dec();
+        self.open.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_have_kubernetes_labels_and_nothing_that_a_client_made_up() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry);
+        let took = Some((Duration::from_millis(3), Duration::from_millis(1)));
+        let bind = Request::new(Verb::Create, "pods", "binding", "default", "web");
+        metrics.answered(&bind, 201, took);
+        let apply = Request::new(Verb::Patch, "deployments.apps", "", "default", "web").dry(true);
+        metrics.answered(&apply, 200, took);
+        metrics.answer_size(&Request::new(Verb::List, "nodes", "", "", ""), 5_000);
+        metrics.terminated(&Request::new(Verb::Get, "made-up", "more", "x", "y"), 429);
+        metrics.store_call("create", "/registry/pods/default/web", Duration::ZERO, false);
+        let watch = metrics.watch_opened(KindInfo::of_resource("pods").unwrap(), "");
+        watch.sent(2);
+        let in_flight = metrics.begin(&bind);
+        let text = gantry_telemetry::metrics::encode(&registry);
+        drop(in_flight);
+        for line in [
+            "apiserver_request_total{verb=\"POST\",dry_run=\"\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"binding\",scope=\"resource\",component=\"apiserver\",code=\"201\"} 1",
+            "apiserver_request_duration_seconds_count{verb=\"PATCH\",dry_run=\"All\",group=\"apps\",version=\"v1\",resource=\"deployments\",subresource=\"\",scope=\"resource\",component=\"apiserver\"} 1",
+            "apiserver_request_sli_duration_seconds_sum{verb=\"POST\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"binding\",scope=\"resource\",component=\"apiserver\"} 0.002",
+            "apiserver_response_sizes_sum{verb=\"LIST\",group=\"\",version=\"v1\",resource=\"nodes\",subresource=\"\",scope=\"cluster\",component=\"apiserver\"} 5000.0",
+            "apiserver_request_terminations_total{verb=\"GET\",group=\"\",version=\"\",resource=\"unknown\",subresource=\"unknown\",scope=\"resource\",component=\"apiserver\",code=\"429\"} 1",
+            "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1",
+            "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 0",
+            "apiserver_longrunning_requests{verb=\"WATCH\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",scope=\"cluster\",component=\"apiserver\"} 1",
+            "apiserver_watch_events_total{group=\"\",version=\"v1\",resource=\"pods\"} 2",
+            "etcd_request_duration_seconds_count{operation=\"create\",group=\"\",resource=\"pods\"} 1",
+            "etcd_requests_total{operation=\"create\",group=\"\",resource=\"pods\"} 1",
+            "etcd_request_errors_total{operation=\"create\",group=\"\",resource=\"pods\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     }
 }

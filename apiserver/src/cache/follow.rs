@@ -1,6 +1,7 @@
 //! Following the store: list once, then watch; list again only when the store has forgotten our place.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -88,6 +89,7 @@ impl Cache {
         }
         let state = State::listed(&*self.strategy, &page.kvs, page.revision);
         self.state.send_replace(Arc::new(state));
+        self.seen.initializations.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -108,20 +110,30 @@ impl Cache {
             };
             match batch {
                 Some(Ok(batch)) => {
+                    let mut events = batch.events.len();
                     let mut next = self.present().after(&*self.strategy, &batch);
                     // What has come meanwhile is published with it: every state wakes every watcher.
                     let mut end = None;
                     for _ in 1..MOST_BATCHES {
                         match watch.next().now_or_never() {
                             None => break,
-                            Some(Some(Ok(batch))) => next = next.after(&*self.strategy, &batch),
+                            Some(Some(Ok(batch))) => {
+                                events += batch.events.len();
+                                next = next.after(&*self.strategy, &batch);
+                            }
                             Some(other) => {
                                 end = Some(other);
                                 break;
                             }
                         }
                     }
+                    self.seen
+                        .events_received
+                        .fetch_add(events as u64, Ordering::Relaxed);
                     self.state.send_replace(Arc::new(next));
+                    self.seen
+                        .events_dispatched
+                        .fetch_add(events as u64, Ordering::Relaxed);
                     if let Some(end) = end {
                         return ended(end);
                     }

@@ -20,6 +20,10 @@ pub struct Objects(Map);
 type Map = OrdMap<Arc<Key>, Arc<Entry>>;
 
 impl Objects {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         self.0.get(key).cloned()
     }
@@ -84,7 +88,8 @@ impl State {
         let revision = event.revision();
         self.revision = self.revision.max(revision);
         let Some(key) = key_of(strategy, event.key()) else {
-            tracing::warn!(key = %event.key(), "a key in the store names no object of its kind");
+            let key = &**event.key();
+            tracing::warn!(key, revision, "a key in the store names no object of its kind");
             return;
         };
         let after = match event {
@@ -117,7 +122,9 @@ fn read(strategy: &dyn Strategy, kv: &KeyValue) -> Option<Arc<Entry>> {
     match Entry::read(strategy, kv) {
         Ok(entry) => Some(Arc::new(entry)),
         Err(error) => {
-            tracing::error!(key = %kv.key, error = &error as &dyn std::error::Error, "a stored object cannot be read");
+            let (key, revision) = (&*kv.key, kv.mod_revision);
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(key, revision, error, "a stored object cannot be read");
             None
         }
     }

@@ -6,7 +6,7 @@ use gantry_proto::kinds::Subresource;
 use gantry_proto::{Kind as _, KindInfo};
 
 /// The version of the Kubernetes API that is served, and ours.
-pub const SERVER_VERSION: &str = concat!("v1.36.2+gantry.", env!("CARGO_PKG_VERSION"));
+pub const SERVER_VERSION: &str = gantry_telemetry::metrics::KUBERNETES_VERSION;
 
 const VERBS: [&str; 7] = ["create", "delete", "get", "list", "patch", "update", "watch"];
 
