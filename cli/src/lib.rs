@@ -6,6 +6,7 @@ mod cluster;
 mod failure;
 mod trace;
 mod trace_tree;
+mod trace_svg;
 mod kubeconfig;
 mod manifest;
 mod last_applied;

@@ -18,58 +18,61 @@ const SUBJECTS: [&str; 8] = [
 ];
 
 /// Spans by their place in the tree.
-struct Tree<'a> {
-    spans: &'a [TraceSpan],
+pub struct Tree {
+    /// In order of their start. What goes on has lasted at least until the last thing that is known.
+    pub spans: Vec<TraceSpan>,
+    /// From a root to the span that ended last.
+    pub critical_path: Vec<usize>,
     /// By start.
     roots: Vec<usize>,
-    children: HashMap<&'a str, Vec<usize>>,
-    index: HashMap<&'a str, usize>,
-    /// The ids of spans that go on.
-    open: BTreeSet<String>,
+    /// Of each span.
+    children: Vec<Vec<usize>>,
+    /// Of each span; none for one whose parent nobody remembers.
+    pub parents: Vec<Option<usize>>,
+    /// Whether each span goes on.
+    open: Vec<bool>,
+}
+
+/// A span's line.
+pub struct Row {
+    pub span: usize,
+    pub depth: usize,
+    /// The branches that lead to it.
+    lead: String,
 }
 
 /// The trace as text. Spans may come in any order.
 pub fn render(trace_id: &str, spans: &[TraceSpan]) -> String {
-    let mut spans = spans.to_vec();
-    spans.sort_by(|a, b| (a.start_unix_nanos, &a.span_id).cmp(&(b.start_unix_nanos, &b.span_id)));
-    // What goes on has lasted at least until the last thing that is known.
-    let latest = spans
-        .iter()
-        .map(|span| span.start_unix_nanos.max(span.end_unix_nanos))
-        .max();
-    let open: BTreeSet<String> = spans
-        .iter_mut()
-        .filter(|span| span.end_unix_nanos == 0)
-        .map(|span| {
-            span.end_unix_nanos = latest.unwrap_or(0);
-            span.span_id.clone()
-        })
-        .collect();
-    let tree = Tree::new(&spans, open);
-    let (Some(first), Some(last)) = (spans.first(), last(&spans)) else {
+    let tree = Tree::new(spans);
+    let (Some(summary), Some(start)) = (tree.summary(trace_id), tree.start()) else {
         return format!("trace {trace_id}: no process remembers a span of it\n");
     };
-    let start = first.start_unix_nanos;
-    let path = tree.path_to(last);
-    let services: BTreeSet<&str> = spans.iter().map(|span| span.service.as_str()).collect();
-    let mut text = format!(
-        "trace {trace_id}: {} in {} spans of {} processes\n\n   START      TOOK\n",
-        duration(spans[last].end_unix_nanos.saturating_sub(start)),
-        spans.len(),
-        services.len()
-    );
-    for &root in &tree.roots {
-        tree.write(&mut text, root, "", "", start, &path);
+    let mut text = format!("{summary}\n\n   START      TOOK\n");
+    for row in tree.rows() {
+        let span = &tree.spans[row.span];
+        let mark = if tree.critical_path.contains(&row.span) {
+            '*'
+        } else {
+            ' '
+        };
+        let _ = writeln!(
+            text,
+            "{:>8} {:>9} {mark} {}{}",
+            offset(span.start_unix_nanos, start),
+            tree.took(row.span),
+            row.lead,
+            title(span)
+        );
     }
     let _ = writeln!(
         text,
         "\n* critical path, {} in all; each step with the time until the next began:",
-        duration(spans[last].end_unix_nanos.saturating_sub(start))
+        duration(tree.length())
     );
-    for (position, &index) in path.iter().enumerate() {
-        let span = &spans[index];
-        let until = match path.get(position + 1) {
-            Some(&next) => spans[next].start_unix_nanos,
+    for (position, &index) in tree.critical_path.iter().enumerate() {
+        let span = &tree.spans[index];
+        let until = match tree.critical_path.get(position + 1) {
+            Some(&next) => tree.spans[next].start_unix_nanos,
             None => span.end_unix_nanos,
         };
         let _ = writeln!(
@@ -83,42 +86,100 @@ pub fn render(trace_id: &str, spans: &[TraceSpan]) -> String {
     text
 }
 
-impl<'a> Tree<'a> {
-    /// `spans` are in order of their start.
-    fn new(spans: &'a [TraceSpan], open: BTreeSet<String>) -> Tree<'a> {
-        let index: HashMap<&str, usize> = spans
+impl Tree {
+    /// Spans may come in any order.
+    pub fn new(spans: &[TraceSpan]) -> Tree {
+        let mut spans = spans.to_vec();
+        spans.sort_by(|a, b| (a.start_unix_nanos, &a.span_id).cmp(&(b.start_unix_nanos, &b.span_id)));
+        let open: Vec<bool> = spans.iter().map(|span| span.end_unix_nanos == 0).collect();
+        let latest = spans
+            .iter()
+            .map(|span| span.start_unix_nanos.max(span.end_unix_nanos))
+            .max()
+            .unwrap_or(0);
+        for span in spans.iter_mut().filter(|span| span.end_unix_nanos == 0) {
+            span.end_unix_nanos = latest;
+        }
+        let by_id: HashMap<&str, usize> = spans
             .iter()
             .enumerate()
             .map(|(index, span)| (span.span_id.as_str(), index))
             .collect();
-        let mut tree = Tree {
-            spans,
-            roots: Vec::new(),
-            children: HashMap::new(),
-            index,
-            open,
-        };
-        for (index, span) in spans.iter().enumerate() {
+        let parents: Vec<Option<usize>> = spans
+            .iter()
+            .map(|span| {
+                let parent = by_id.get(span.parent_span_id.as_str());
+                parent.copied().filter(|_| span.parent_span_id != span.span_id)
+            })
+            .collect();
+        let mut roots = Vec::new();
+        let mut children = vec![Vec::new(); spans.len()];
+        for (index, parent) in parents.iter().enumerate() {
             // A span whose parent nobody remembers stands at the top.
-            let parent = span.parent_span_id.as_str();
-            let known = tree.index.contains_key(parent) && parent != span.span_id;
-            match known {
-                true => tree.children.entry(parent).or_default().push(index),
-                false => tree.roots.push(index),
+            match parent {
+                Some(parent) => children[*parent].push(index),
+                None => roots.push(index),
             }
         }
+        let mut tree = Tree {
+            spans,
+            critical_path: Vec::new(),
+            roots,
+            children,
+            parents,
+            open,
+        };
+        let last = (0..tree.spans.len()).max_by_key(|&index| (tree.spans[index].end_unix_nanos, index));
+        if let Some(last) = last {
+            tree.critical_path = tree.path_to(last);
+        }
         tree
+    }
+
+    /// When it began; `None` for a trace without spans.
+    pub fn start(&self) -> Option<u64> {
+        self.spans.first().map(|span| span.start_unix_nanos)
+    }
+
+    /// How long it took until the last span ended.
+    pub fn length(&self) -> u64 {
+        let ends = self.spans.iter().map(|span| span.end_unix_nanos);
+        ends.max().unwrap_or(0).saturating_sub(self.start().unwrap_or(0))
+    }
+
+    /// One line about the whole; `None` for a trace without spans.
+    pub fn summary(&self, trace_id: &str) -> Option<String> {
+        let services: BTreeSet<&str> = self.spans.iter().map(|span| span.service.as_str()).collect();
+        (!self.spans.is_empty()).then(|| {
+            format!(
+                "trace {trace_id}: {} in {} spans of {} processes",
+                duration(self.length()),
+                self.spans.len(),
+                services.len()
+            )
+        })
+    }
+
+    /// How long a span took, or that it goes on.
+    pub fn took(&self, index: usize) -> String {
+        let span = &self.spans[index];
+        match self.open[index] {
+            true => "goes on".to_string(),
+            false => duration(span.end_unix_nanos.saturating_sub(span.start_unix_nanos)),
+        }
+    }
+
+    pub fn is_open(&self, index: usize) -> bool {
+        self.open[index]
     }
 
     /// From a root to a span.
     fn path_to(&self, last: usize) -> Vec<usize> {
         let mut path = vec![last];
-        while let Some(&parent) = self
-            .index
-            .get(self.spans[path[path.len() - 1]].parent_span_id.as_str())
-        {
+        let mut seen = BTreeSet::from([last]);
+        while let Some(parent) = self.parents[path[path.len() - 1]] {
             // What others report need not be a tree.
-            if path.contains(&parent) {
+            if !seen.insert(parent) {
                 break;
             }
             path.push(parent);
@@ -127,53 +188,47 @@ impl<'a> Tree<'a> {
         path
     }
 
-    fn write(&self, text: &mut String, index: usize, lead: &str, below: &str, start: u64, path: &[usize]) {
-        let span = &self.spans[index];
-        let mark = if path.contains(&index) { '*' } else { ' ' };
-        let took = match self.open.contains(&span.span_id) {
-            true => "goes on".to_string(),
-            false => duration(span.end_unix_nanos.saturating_sub(span.start_unix_nanos)),
-        };
-        let _ = writeln!(
-            text,
-            "{:>8} {took:>9} {mark} {lead}{}",
-            offset(span.start_unix_nanos, start),
-            title(span)
-        );
-        let children = self
-            .children
-            .get(span.span_id.as_str())
-            .map_or(&[][..], Vec::as_slice);
-        for (position, &child) in children.iter().enumerate() {
-            let (branch, more) = match position + 1 == children.len() {
-                true => ("└ ", "  "),
-                false => ("├ ", "│ "),
-            };
-            self.write(
-                text,
-                child,
-                &format!("{below}{branch}"),
-                &format!("{below}{more}"),
-                start,
-                path,
-            );
+    /// All spans that hang from a root, parents before their children, siblings by start.
+    pub fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let top = |&root: &usize| (root, 0, String::new(), String::new());
+        let mut waiting: Vec<(usize, usize, String, String)> = self.roots.iter().rev().map(top).collect();
+        while let Some((span, depth, lead, below)) = waiting.pop() {
+            let children = &self.children[span];
+            for (position, &child) in children.iter().enumerate().rev() {
+                let (branch, more) = match position + 1 == children.len() {
+                    true => ("└ ", "  "),
+                    false => ("├ ", "│ "),
+                };
+                waiting.push((
+                    child,
+                    depth + 1,
+                    format!("{below}{branch}"),
+                    format!("{below}{more}"),
+                ));
+            }
+            rows.push(Row { span, depth, lead });
         }
+        rows
     }
 }
 
-/// The span that ended last.
-fn last(spans: &[TraceSpan]) -> Option<usize> {
-    (0..spans.len()).max_by_key(|&index| (spans[index].end_unix_nanos, index))
-}
-
-fn title(span: &TraceSpan) -> String {
-    let service = span.service.strip_prefix("gantry-").unwrap_or(&span.service);
+/// What a span did, to what.
+pub fn label(span: &TraceSpan) -> String {
     let subject = SUBJECTS.iter().find_map(|subject| span.attributes.get(*subject));
-    let mut title = span.name.clone();
-    if let Some(subject) = subject {
-        let _ = write!(title, " {subject}");
+    match subject {
+        Some(subject) => format!("{} {subject}", span.name),
+        None => span.name.clone(),
     }
-    let _ = write!(title, "  [{service}]");
+}
+
+pub fn service(span: &TraceSpan) -> &str {
+    span.service.strip_prefix("gantry-").unwrap_or(&span.service)
+}
+
+/// All that one line can say of a span.
+pub fn title(span: &TraceSpan) -> String {
+    let mut title = format!("{}  [{}]", label(span), service(span));
     if span.error {
         title.push_str("  FAILED");
     }
@@ -183,12 +238,12 @@ fn title(span: &TraceSpan) -> String {
     title
 }
 
-fn offset(time: u64, start: u64) -> String {
+pub fn offset(time: u64, start: u64) -> String {
     format!("+{}", duration(time.saturating_sub(start)))
 }
 
 /// Such as `0.4ms`, `38ms`, `2.41s`, `3m20s`.
-fn duration(nanos: u64) -> String {
+pub fn duration(nanos: u64) -> String {
     let millis = nanos / 1_000_000;
     match millis {
         0..10 => format!("{}.{}ms", millis, nanos / 100_000 % 10),
