@@ -5,6 +5,7 @@
 
 use gantry_proto::meta::v1::Status;
 
+use crate::audit::Trail;
 use crate::authentication::{self, User};
 use crate::request::{Attributes, Verb};
 
@@ -65,6 +66,29 @@ pub fn authorize(user: &User, request: &Attributes<'_>) -> Decision {
 /// Whether a user may see what the process tells of itself beyond its health: metrics and single checks.
 pub fn may_inspect(user: &User) -> bool {
     user.is_in(authentication::MASTERS) || user.is_in("system:monitoring")
+}
+
+/// Like [`may_inspect`], with the answer told to the audit log.
+pub fn audited_inspection(user: &User, trail: &Trail) -> bool {
+    let allowed = may_inspect(user);
+    let denial = (!allowed).then(|| Denial::NoRule(String::new()));
+    trail.authorized(allowed, || reason(user, denial.as_ref()));
+    allowed
+}
+
+/// Why a request is allowed, or is denied, for the audit log.
+pub fn reason(user: &User, denial: Option<&Denial>) -> String {
+    match denial {
+        Some(Denial::NoRule(more)) if more.is_empty() => "no rule allows it".to_owned(),
+        Some(Denial::NoRule(why) | Denial::Restricted(why)) => why.clone(),
+        None if user.is_in(authentication::MASTERS) => {
+            format!("allowed to Group \"{}\": everything", authentication::MASTERS)
+        }
+        None if user.is_in(node::GROUP) => {
+            format!("allowed to Group \"{}\" by the node authorizer", node::GROUP)
+        }
+        None => table::subject_of(user),
+    }
 }
 
 /// The denial of a condition that does not hold.

@@ -190,7 +190,8 @@ pub fn shown(message: &str, raw: Bytes, view: View) -> Result<api::Object, Statu
     Ok(api::Object { form: Some(form) })
 }
 
-fn to_json(message: &str, raw: &[u8]) -> Result<Value, Status> {
+/// An object in wire form as Kubernetes' JSON.
+pub fn to_json(message: &str, raw: &[u8]) -> Result<Value, Status> {
     let undecodable = |error| bad_request(format!("the object does not decode: {error}"));
     if message == SCALE {
         return Ok(scale_to_json(&Scale::decode(raw).map_err(undecodable)?));

@@ -27,7 +27,7 @@ mod difference;
 mod environment;
 mod ip;
 mod metadata;
-mod names;
+pub(crate) mod names;
 mod pod_defaults;
 mod pod_spec;
 mod pod_status;

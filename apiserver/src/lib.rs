@@ -32,6 +32,7 @@ mod node_streams;
 mod request;
 mod authentication;
 mod authorization;
+pub mod audit;
 mod codec;
 mod registry;
 mod allocation;
@@ -47,7 +48,7 @@ pub use allocation::{parse_cidr, parse_port_range};
 
 use allocation::Ranges;
 use measured_store::MeasuredStore;
-use metrics::Metrics;
+use metrics::{CachesCollector, Metrics};
 use node_streams::NodeStreams;
 use registry::Registry;
 use services::resources::{MAX_IN_FLIGHT, ResourcesService};
@@ -69,6 +70,8 @@ pub struct Config {
     /// Such as `10.96.0.0/12`.
     pub service_cidr: String,
     pub node_ports: RangeInclusive<u16>,
+    /// What is recorded of requests, and where.
+    pub audit: audit::Config,
 }
 
 /// Serves until `shutdown`. Fails when a file cannot be read, the address is taken, or etcd is not usable.
@@ -78,6 +81,8 @@ pub async fn run(
     metrics: MetricsRegistry,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    // A mistake in it is told before anything is waited for.
+    config.audit.load_policy()?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listening on {}", config.listen))?;
@@ -105,6 +110,7 @@ pub async fn run_on(
     })?;
     let nodes = Arc::new(node_streams(&config)?);
     let metrics = Metrics::new(&metrics_registry);
+    let auditor = audit::start(&config.audit, &metrics_registry)?;
     let ranges = Ranges {
         addresses: parse_cidr(&config.service_cidr).map_err(anyhow::Error::msg)?,
         ports: config.node_ports.clone(),
@@ -114,6 +120,7 @@ pub async fn run_on(
         metrics: metrics.clone(),
     });
     let registry = Arc::new(Registry::new(store.clone(), ranges));
+    metrics_registry.register_collector(CachesCollector(registry.clone()));
     let reachable = readiness::add_checks(&health, &registry);
     let (health_reporter, _) = tonic_health::server::health_reporter();
     readiness::begin(&health_reporter).await;
@@ -157,9 +164,12 @@ pub async fn run_on(
         ),
     }
     tracing::info!(%address, "serving");
-    server::serve(listener, tls, router, shutdown).await;
+    server::serve(listener, tls, router, auditor.clone(), shutdown).await;
     tasks.close();
     tasks.wait().await;
+    if let Some(auditor) = auditor {
+        auditor.flush().await;
+    }
     Ok(())
 }
 

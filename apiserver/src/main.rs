@@ -3,7 +3,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Parser;
-use gantry_apiserver::{Config, parse_cidr, parse_port_range, run};
+use gantry_apiserver::{Config, audit, parse_cidr, parse_port_range, run};
 use gantry_store::etcd;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::metrics::Registry;
@@ -52,8 +52,38 @@ struct Arguments {
     /// The ports from which Services get their node ports.
     #[arg(long, default_value = "30000-32767", value_parser = parse_port_range)]
     node_port_range: RangeInclusive<u16>,
+    /// A file that says which requests are recorded in the audit log, and how much of them: a Policy of
+    /// audit.k8s.io/v1.
+    #[arg(long)]
+    audit_policy_file: Option<PathBuf>,
+    /// The file to which audit events are appended, one JSON object per line; - for standard output.
+    #[arg(long)]
+    audit_log_path: Option<PathBuf>,
+    /// The size in megabytes at which the audit log is put aside and begun anew.
+    #[arg(long, default_value_t = audit::DEFAULT_MAX_MEGABYTES, value_parser = clap::value_parser!(u64).range(1..))]
+    audit_log_maxsize: u64,
+    /// How many audit logs that were put aside are kept.
+    #[arg(long, default_value_t = audit::DEFAULT_MAX_BACKUPS)]
+    audit_log_maxbackup: usize,
     #[command(flatten)]
     telemetry: gantry_telemetry::Args,
+}
+
+impl Arguments {
+    fn audit(&self) -> audit::Config {
+        let log = self.audit_log_path.as_ref().map(|path| match path.to_str() {
+            Some("-") => audit::Log::Stdout,
+            _ => audit::Log::File {
+                path: path.clone(),
+                max_megabytes: self.audit_log_maxsize,
+                max_backups: self.audit_log_maxbackup,
+            },
+        });
+        audit::Config {
+            policy_file: self.audit_policy_file.clone(),
+            log,
+        }
+    }
 }
 
 fn checked_cidr(text: &str) -> Result<String, String> {
@@ -65,6 +95,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let telemetry = gantry_telemetry::init("gantry-apiserver", &arguments.telemetry)?;
     let shutdown = gantry_telemetry::shutdown::signal();
+    let audit = arguments.audit();
     let config = Config {
         listen: arguments.listen,
         tls_certificate: arguments.tls_cert,
@@ -81,6 +112,7 @@ async fn main() -> anyhow::Result<()> {
         advertise: arguments.advertise_address,
         service_cidr: arguments.service_cidr,
         node_ports: arguments.node_port_range,
+        audit,
     };
     let result = run(config, Health::new(), Registry::new(), shutdown).await;
     telemetry.shutdown();

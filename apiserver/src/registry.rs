@@ -128,16 +128,25 @@ impl Registry {
     /// Lets the request pass, or says in Kubernetes' words why not.
     pub async fn authorize(&self, caller: &Caller, request: &Attributes<'_>) -> Result<(), Status> {
         let denial = match authorization::authorize(&caller.user, request) {
-            Decision::Allow => return Ok(()),
-            Decision::Deny(denial) => denial,
-            Decision::OnlyIf(condition) => {
-                if self.holds(&condition, request).await? {
-                    return Ok(());
-                }
-                authorization::unmet(&condition, request.verb, request.subresource)
-            }
+            Decision::Allow => None,
+            Decision::Deny(denial) => Some(denial),
+            Decision::OnlyIf(condition) => match self.holds(&condition, request).await? {
+                true => None,
+                false => Some(authorization::unmet(
+                    &condition,
+                    request.verb,
+                    request.subresource,
+                )),
+            },
         };
-        Err(authorization::forbidden(&caller.user, request, &denial))
+        let allowed = denial.is_none();
+        caller
+            .trail
+            .authorized(allowed, || authorization::reason(&caller.user, denial.as_ref()));
+        match denial {
+            None => Ok(()),
+            Some(denial) => Err(authorization::forbidden(&caller.user, request, &denial)),
+        }
     }
 
     /// Looks into the cache first. A pod that was bound a moment ago may not be in it yet, so only a state that

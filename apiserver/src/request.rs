@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use gantry_proto::KindInfo;
 
+use crate::audit::Trail;
 use crate::authentication::User;
 
 /// What a request does. The names are Kubernetes'.
@@ -44,11 +45,20 @@ impl fmt::Display for Verb {
     }
 }
 
+/// Who sent a request, as the connection tells; every request carries it.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    pub user: Arc<User>,
+    pub trail: Trail,
+}
+
 /// Who asks, and when.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub user: Arc<User>,
     pub now: SystemTime,
+    /// Where the audit log is told what the request is about.
+    pub trail: Trail,
 }
 
 /// What is authorized and audited: a verb on a resource.

@@ -21,10 +21,10 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::Builder as Reflection;
 
-use crate::authentication::User;
 use crate::authorization;
 use crate::node_streams::NodeStreams;
 use crate::registry::Registry;
+use crate::request::Sender;
 use crate::services::diagnostics::DiagnosticsService;
 use crate::services::nodes::NodesService;
 use crate::services::pods::PodsService;
@@ -113,11 +113,21 @@ fn grpc(
 async fn check_page(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let open = matches!(path, "/livez" | "/readyz" | "/healthz" | "/version");
-    let user = request.extensions().get::<Arc<User>>();
-    if open || user.is_some_and(|user| authorization::may_inspect(user)) {
+    let sender = request.extensions().get::<Sender>();
+    if open {
+        if let Some(sender) = sender {
+            sender
+                .trail
+                .authorized(true, || "allowed to everybody".to_owned());
+        }
         return next.run(request).await;
     }
-    let name = user.map_or(crate::authentication::ANONYMOUS, |user| user.name.as_str());
+    if sender.is_some_and(|sender| authorization::audited_inspection(&sender.user, &sender.trail)) {
+        return next.run(request).await;
+    }
+    let name = sender.map_or(crate::authentication::ANONYMOUS, |sender| {
+        sender.user.name.as_str()
+    });
     let text = format!("Forbidden: User \"{name}\" cannot get path \"{path}\"\n");
     (StatusCode::FORBIDDEN, text).into_response()
 }

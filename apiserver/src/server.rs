@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use gantry_telemetry::connections::{self, Limits};
+use futures::future::Either;
+use gantry_telemetry::connections::{self, Limits, Peer};
 use gantry_telemetry::trace::ServerLayer;
 use http::Request;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
-use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, service_fn, util::ServiceExt as _};
 
+use crate::audit::{self, Auditor, Trail};
 use crate::authentication::{self, User};
+use crate::request::Sender;
 
 const LIMITS: Limits = Limits {
     // Two for each of 2000 nodes, and some.
@@ -37,10 +39,16 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 const SEND_BUFFER_BYTES: usize = 1 << 20;
 
 /// Serves `router` until `shutdown`, and then until requests are done or the time is up. Every request carries its
-/// [`User`].
-pub async fn serve(listener: TcpListener, tls: ServerConfig, router: Router, shutdown: CancellationToken) {
-    let service = move |certificates: Option<&[CertificateDer<'_>]>| {
-        let user = match certificates.and_then(|chain| chain.first()) {
+/// [`Sender`], and is recorded where there is an auditor.
+pub async fn serve(
+    listener: TcpListener,
+    tls: ServerConfig,
+    router: Router,
+    auditor: Option<Arc<Auditor>>,
+    shutdown: CancellationToken,
+) {
+    let service = move |peer: Peer<'_>| {
+        let user = match peer.certificates.and_then(|chain| chain.first()) {
             None => User::anonymous(),
             Some(certificate) => match authentication::user_of(certificate) {
                 Ok(user) => user,
@@ -50,10 +58,22 @@ pub async fn serve(listener: TcpListener, tls: ServerConfig, router: Router, shu
                 }
             },
         };
-        let (user, router) = (Arc::new(user), router.clone());
-        let with_user = service_fn(move |mut request: Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(user.clone());
-            router.clone().oneshot(request.map(Body::new))
+        let (user, router, auditor) = (Arc::new(user), router.clone(), auditor.clone());
+        let address = peer.address;
+        let with_user = service_fn(move |request: Request<hyper::body::Incoming>| {
+            let (user, router) = (user.clone(), router.clone());
+            let mut request = request.map(Body::new);
+            match &auditor {
+                Some(auditor) => {
+                    let served = audit::serve::serve(auditor.clone(), address, user, request, router);
+                    Either::Left(served)
+                }
+                None => {
+                    let trail = Trail::default();
+                    request.extensions_mut().insert(Sender { user, trail });
+                    Either::Right(router.oneshot(request))
+                }
+            }
         });
         Some(ServerLayer.layer(with_user))
     };

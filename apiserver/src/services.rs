@@ -6,11 +6,13 @@ use std::time::SystemTime;
 use gantry_proto::meta::v1::Status;
 use prost::Message as _;
 
+use crate::audit::Trail;
 use crate::authentication::User;
-use crate::request::Caller;
+use crate::request::{Caller, Sender};
 
 pub mod resources;
 mod discovery;
+mod audited;
 mod writes;
 mod watch;
 pub mod pods;
@@ -18,6 +20,7 @@ pub mod nodes;
 pub mod diagnostics;
 pub mod traces;
 
+use audited::Audited;
 pub use discovery::SERVER_VERSION;
 
 /// The largest request (Kubernetes' MaxRequestBodyBytes).
@@ -28,11 +31,25 @@ pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// Who sent a request; the connection's certificate told. Everybody else is anonymous.
 #[allow(clippy::disallowed_methods, reason = "a request comes in now")]
 fn caller<T>(request: &tonic::Request<T>) -> Caller {
-    let user = request.extensions().get::<Arc<User>>().cloned();
+    let sender = request.extensions().get::<Sender>().cloned();
+    let sender = sender.unwrap_or_else(|| Sender {
+        user: Arc::new(User::anonymous()),
+        trail: Trail::default(),
+    });
     Caller {
-        user: user.unwrap_or_else(|| Arc::new(User::anonymous())),
+        user: sender.user,
         now: SystemTime::now(),
+        trail: sender.trail,
     }
+}
+
+/// Takes a request in: who sent it, and its message, of which the audit log is told.
+fn open<T: Audited>(request: tonic::Request<T>) -> (Caller, T) {
+    let caller = caller(&request);
+    let message = request.into_inner();
+    caller.trail.received(|| message.asked());
+    caller.trail.request(|| message.body());
+    (caller, message)
 }
 
 /// A failure's message, kept short enough for the headers that carry it: a client takes 16 KiB of headers, and the

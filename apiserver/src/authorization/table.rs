@@ -99,13 +99,25 @@ const GRANTS: &[Grant] = &[
 
 /// Whether the table has a rule that allows the request.
 pub(super) fn allows(user: &User, request: &Attributes<'_>) -> bool {
-    let grants = GRANTS.iter().filter(|grant| match grant.subject {
-        Subject::User(name) => user.name == name,
-        Subject::Group(name) => user.is_in(name),
-    });
-    grants
+    grants_of(user)
         .flat_map(|grant| grant.rules)
         .any(|rule| rule.verbs.contains(&request.verb) && rule.covers(request))
+}
+
+fn grants_of(user: &User) -> impl Iterator<Item = &'static Grant> {
+    GRANTS.iter().filter(|grant| match grant.subject {
+        Subject::User(name) => user.name == name,
+        Subject::Group(name) => user.is_in(name),
+    })
+}
+
+/// Whom the table names for this user.
+pub(super) fn subject_of(user: &User) -> String {
+    match grants_of(user).next().map(|grant| &grant.subject) {
+        Some(Subject::User(name)) => format!("allowed to User \"{name}\""),
+        Some(Subject::Group(name)) => format!("allowed to Group \"{name}\""),
+        None => String::new(),
+    }
 }
 
 impl Rule {

@@ -13,7 +13,7 @@ use gantry_proto::{Key, Kind as _, KindInfo};
 use prost::Message as _;
 use tonic::{Request, Response};
 
-use super::{caller, refuse};
+use super::{open, refuse};
 use crate::node_streams::{Connection, NodeStreams};
 use crate::registry::{Registry, bad_request};
 use crate::request::{Attributes, Caller, Verb};
@@ -87,8 +87,7 @@ fn unavailable(why: &str) -> Status {
 #[tonic::async_trait]
 impl Diagnostics for DiagnosticsService {
     async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyReply>, tonic::Status> {
-        let caller = caller(&request);
-        let request = request.into_inner();
+        let (caller, request) = open(request);
         let mut scheduler = self.scheduler(&caller, &request).await.map_err(refuse)?;
         scheduler.why(request).await
     }

@@ -10,6 +10,7 @@ use gantry_proto::core::v1::Node;
 use tonic::{Request, Response, Streaming};
 
 use super::{caller, refuse};
+use crate::audit::Asked;
 use crate::node_streams::NodeStreams;
 use crate::registry::{Registry, bad_request};
 use crate::request::{Attributes, Verb};
@@ -34,6 +35,13 @@ impl Nodes for NodesService {
         if first.node.is_empty() {
             return Err(refuse(bad_request("the first message must name the node")));
         }
+        caller.trail.received(|| {
+            Some(Asked {
+                subresource: "proxy".into(),
+                name: first.node.clone(),
+                ..Asked::of(Verb::Create, Node::INFO)
+            })
+        });
         let attributes = Attributes {
             verb: Verb::Create,
             kind: Node::INFO,

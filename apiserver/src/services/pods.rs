@@ -12,7 +12,7 @@ use gantry_proto::{Key, Kind as _};
 use prost::Message as _;
 use tonic::{Request, Response};
 
-use super::{caller, refuse};
+use super::{open, refuse};
 use crate::node_streams::NodeStreams;
 use crate::registry::{Registry, bad_request};
 use crate::request::{Attributes, Caller, Verb};
@@ -107,11 +107,8 @@ impl Pods for PodsService {
     type LogsStream = Pin<Box<dyn Stream<Item = Result<LogsReply, tonic::Status>> + Send>>;
 
     async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, tonic::Status> {
-        let caller = caller(&request);
-        let (node, request) = self
-            .resolve(&caller, request.into_inner())
-            .await
-            .map_err(refuse)?;
+        let (caller, request) = open(request);
+        let (node, request) = self.resolve(&caller, request).await.map_err(refuse)?;
         let mut agent = self.nodes.agent(&self.registry, &node).await.map_err(refuse)?;
         let reply = agent.logs(request).await?;
         Ok(Response::new(Box::pin(reply.into_inner())))

@@ -16,10 +16,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response};
 
-use super::{caller, discovery, refuse};
+use super::audited::AuditedReply;
+use super::{discovery, open, refuse};
 use crate::cache::{Cache, Selection};
 use crate::codec;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::registry::{Endpoint, Registry, Written, bad_request, no_such_resource};
 use crate::request::{Attributes, Caller, Verb};
 
@@ -192,23 +193,49 @@ impl ResourcesService {
     }
 
     /// Answers a request and counts it.
-    async fn answer<T>(
+    async fn answer<T: AuditedReply>(
         &self,
+        caller: &Caller,
         verb: Verb,
-        resource: &str,
+        request: &metrics::Request,
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<Response<T>, tonic::Status> {
         let start = Instant::now();
-        let result = match timeout(PLACE_PATIENCE, self.places.acquire()).await {
-            Ok(_place) => work.await,
-            Err(_) => Err(too_many_requests()),
+        let acquired = timeout(PLACE_PATIENCE, self.places.acquire()).await;
+        let waited = start.elapsed();
+        let result = match acquired {
+            Ok(_place) => {
+                let _counted = self.metrics.begin(request);
+                work.await
+            }
+            Err(_) => {
+                let status = too_many_requests();
+                self.metrics.terminated(request, status.code);
+                Err(status)
+            }
         };
-        let code = result.as_ref().map_or_else(|status| status.code, |_| 200);
-        let took = (verb != Verb::Watch).then(|| start.elapsed());
-        // Only names of ours become labels: what a client makes up must not fill memory.
-        let label = KindInfo::of_resource(resource).map_or("unknown", |info| info.resource);
-        self.metrics.request(verb, label, code, took);
+        let done = if verb == Verb::Create { 201 } else { 200 };
+        let code = result.as_ref().map_or_else(|status| status.code, |_| done);
+        let took = (verb != Verb::Watch).then(|| (start.elapsed(), waited));
+        self.metrics.answered(request, code, took);
+        if let Ok(reply) = &result {
+            caller.trail.about(|| reply.about());
+            caller.trail.response(|| reply.body());
+        }
         result.map(Response::new).map_err(refuse)
+    }
+
+    /// As [`ResourcesService::answer`], for what is read: the answer's size is counted, too.
+    async fn answer_read<T: prost::Message + AuditedReply>(
+        &self,
+        caller: &Caller,
+        verb: Verb,
+        request: &metrics::Request,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<Response<T>, tonic::Status> {
+        let answer = self.answer(caller, verb, request, work).await?;
+        self.metrics.answer_size(request, answer.get_ref().encoded_len());
+        Ok(answer)
     }
 }
 
@@ -247,7 +274,7 @@ pub(super) fn check_size(request: &impl prost::Message) -> Result<(), Status> {
     ))
 }
 
-type WatchStream = Pin<Box<dyn Stream<Item = Result<api::WatchReply, tonic::Status>> + Send>>;
+pub type WatchStream = Pin<Box<dyn Stream<Item = Result<api::WatchReply, tonic::Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Resources for ResourcesService {
@@ -264,10 +291,15 @@ impl Resources for ResourcesService {
         &self,
         request: Request<api::GetRequest>,
     ) -> Result<Response<api::ObjectReply>, tonic::Status> {
-        let caller = caller(&request);
-        let request = request.into_inner();
-        let resource = request.resource.clone();
-        self.answer(Verb::Get, &resource, self.read(&caller, request))
+        let (caller, request) = open(request);
+        let counted = metrics::Request::new(
+            Verb::Get,
+            &request.resource,
+            &request.subresource,
+            &request.namespace,
+            &request.name,
+        );
+        self.answer_read(&caller, Verb::Get, &counted, self.read(&caller, request))
             .await
     }
 
@@ -275,10 +307,9 @@ impl Resources for ResourcesService {
         &self,
         request: Request<api::ListRequest>,
     ) -> Result<Response<api::ListReply>, tonic::Status> {
-        let caller = caller(&request);
-        let request = request.into_inner();
-        let resource = request.resource.clone();
-        self.answer(Verb::List, &resource, self.list_page(&caller, request))
+        let (caller, request) = open(request);
+        let counted = metrics::Request::new(Verb::List, &request.resource, "", &request.namespace, "");
+        self.answer_read(&caller, Verb::List, &counted, self.list_page(&caller, request))
             .await
     }
 
@@ -288,10 +319,9 @@ impl Resources for ResourcesService {
         &self,
         request: Request<api::WatchRequest>,
     ) -> Result<Response<WatchStream>, tonic::Status> {
-        let caller = caller(&request);
-        let request = request.into_inner();
-        let resource = request.resource.clone();
-        self.answer(Verb::Watch, &resource, self.open_watch(&caller, request))
+        let (caller, request) = open(request);
+        let counted = metrics::Request::new(Verb::Watch, &request.resource, "", &request.namespace, "");
+        self.answer(&caller, Verb::Watch, &counted, self.open_watch(&caller, request))
             .await
     }
 
@@ -299,43 +329,92 @@ impl Resources for ResourcesService {
         &self,
         request: Request<api::CreateRequest>,
     ) -> Result<Response<api::ObjectReply>, tonic::Status> {
-        let caller = caller(&request);
-        let request = request.into_inner();
-        let resource = request.resource.clone();
-        self.answer(Verb::Create, &resource, self.create_object(&caller, request))
-            .await
+        let (caller, request) = open(request);
+        let counted = metrics::Request::new(
+            Verb::Create,
+            &request.resource,
+            &request.subresource,
+            &request.namespace,
+            &request.name,
+        )
+        .dry(request.dry_run);
+        self.answer(
+            &caller,
+            Verb::Create,
+            &counted,
+            self.create_object(&caller, request),
+        )
+        .await
     }
 
     async fn update(
         &self,
         request: Request<api::UpdateRequest>,
     ) -> Result<Response<api::ObjectReply>, tonic::Status> {
-        let caller = caller(&request);
-        let request = request.into_inner();
-        let resource = request.resource.clone();
-        self.answer(Verb::Update, &resource, self.update_object(&caller, request))
-            .await
+        let (caller, request) = open(request);
+        let counted = metrics::Request::new(
+            Verb::Update,
+            &request.resource,
+            &request.subresource,
+            &request.namespace,
+            &request.name,
+        )
+        .dry(request.dry_run);
+        self.answer(
+            &caller,
+            Verb::Update,
+            &counted,
+            self.update_object(&caller, request),
+        )
+        .await
     }
 
     async fn patch(
         &self,
         request: Request<api::PatchRequest>,
     ) -> Result<Response<api::ObjectReply>, tonic::Status> {
-        let caller = caller(&request);
-        let request = request.into_inner();
-        let resource = request.resource.clone();
-        self.answer(Verb::Patch, &resource, self.patch_object(&caller, request))
-            .await
+        let (caller, request) = open(request);
+        let counted = metrics::Request::new(
+            Verb::Patch,
+            &request.resource,
+            &request.subresource,
+            &request.namespace,
+            &request.name,
+        )
+        .dry(request.dry_run);
+        self.answer(
+            &caller,
+            Verb::Patch,
+            &counted,
+            self.patch_object(&caller, request),
+        )
+        .await
     }
 
     async fn delete(
         &self,
         request: Request<api::DeleteRequest>,
     ) -> Result<Response<api::ObjectReply>, tonic::Status> {
-        let caller = caller(&request);
-        let request = request.into_inner();
-        let resource = request.resource.clone();
-        self.answer(Verb::Delete, &resource, self.delete_object(&caller, request))
-            .await
+        let (caller, request) = open(request);
+        let counted = metrics::Request::new(
+            Verb::Delete,
+            &request.resource,
+            "",
+            &request.namespace,
+            &request.name,
+        )
+        .dry(
+            request
+                .options
+                .as_ref()
+                .is_some_and(|options| !options.dry_run.is_empty()),
+        );
+        self.answer(
+            &caller,
+            Verb::Delete,
+            &counted,
+            self.delete_object(&caller, request),
+        )
+        .await
     }
 }

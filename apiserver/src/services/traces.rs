@@ -24,7 +24,7 @@ use serde::Deserialize;
 use tonic::{Request, Response};
 use tower::ServiceExt as _;
 
-use super::{caller, refuse};
+use super::{caller, open, refuse};
 use crate::cache::Selection;
 use crate::node_streams::{self, NodeStreams};
 use crate::registry::{Registry, bad_request};
@@ -75,7 +75,7 @@ impl TracesService {
         let trace_id = if request.trace_id.is_empty() {
             self.trace_of(caller, request).await?
         } else {
-            if !authorization::may_inspect(&caller.user) {
+            if !authorization::audited_inspection(&caller.user, &caller.trail) {
                 return Err(Status::failure(
                     Reason::Forbidden,
                     format!(
@@ -293,8 +293,8 @@ impl Traces for TracesService {
         &self,
         request: Request<ReadTraceRequest>,
     ) -> Result<Response<ReadTraceReply>, tonic::Status> {
-        let caller = caller(&request);
-        let reply = self.read_trace(&caller, request.get_ref()).await;
+        let (caller, request) = open(request);
+        let reply = self.read_trace(&caller, &request).await;
         reply.map(Response::new).map_err(refuse)
     }
 

@@ -44,16 +44,20 @@ impl ResourcesService {
             )
             .await?;
         let start = start_of(&request.resource_version)?;
-        #[allow(clippy::disallowed_methods, reason = "so that watches do not all end together")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "so that watches do not all end together"
+        )]
         let seconds = match u64::try_from(request.timeout_seconds) {
             Ok(0) => MIN_DURATION_SECONDS + rand::rng().random_range(0..MIN_DURATION_SECONDS),
             Ok(seconds) => seconds.min(MAX_DURATION_SECONDS),
             Err(_) => return Err(bad_request("timeoutSeconds must not be negative")),
         };
         let end = Instant::now() + Duration::from_secs(seconds);
+        let namespace = selection.namespace.clone();
         let mut watcher = Watcher::new(cache.clone(), selection, start, request.allow_bookmarks).await?;
         let (info, view) = (cache.kind(), request.view());
-        let open = self.metrics.watch_opened(info.resource);
+        let open = self.metrics.watch_opened(info, &namespace);
         let shutdown = self.shutdown.clone();
         Ok(Box::pin(async_stream::stream! {
             loop {

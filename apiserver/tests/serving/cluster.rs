@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use gantry_apiserver::{Config, run_on};
+use gantry_apiserver::{Config, audit, run_on};
 use gantry_proto::any::Any;
 use gantry_proto::api::v1::object::Form;
 use gantry_proto::api::v1::resources_client::ResourcesClient;
@@ -33,12 +33,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub struct Cluster {
     pub etcd: EtcdServer,
     pub address: SocketAddr,
-    files: Files,
+    pub metrics: Registry,
+    pub files: Files,
     stop: CancellationToken,
 }
 
-struct Files {
-    folder: PathBuf,
+pub struct Files {
+    pub folder: PathBuf,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -46,7 +47,26 @@ impl Cluster {
     pub async fn start() -> Cluster {
         let etcd = EtcdServer::start().await;
         let way = etcd.config();
-        Cluster::start_on(etcd, way).await
+        Cluster::start_on(etcd, way, Files::new(), audit::Config::default()).await
+    }
+
+    /// A cluster whose server records what `policy` says in `log`, in the folder of its files.
+    pub async fn start_audited(policy: &str, log: &str, prepare: impl FnOnce(&Path)) -> Cluster {
+        let etcd = EtcdServer::start().await;
+        let way = etcd.config();
+        let files = Files::new();
+        prepare(&files.folder);
+        let policy_file = files.folder.join("policy.yaml");
+        fs::write(&policy_file, policy).unwrap();
+        let audit = audit::Config {
+            policy_file: Some(policy_file),
+            log: Some(audit::Log::File {
+                path: files.folder.join(log),
+                max_megabytes: 100,
+                max_backups: 1,
+            }),
+        };
+        Cluster::start_on(etcd, way, files, audit).await
     }
 
     /// A cluster whose server reaches etcd through a proxy that can lose replies.
@@ -54,16 +74,23 @@ impl Cluster {
         let etcd = EtcdServer::start().await;
         let proxy = Proxy::start(etcd.address()).await;
         let way = etcd.config_by_way_of(proxy.address());
-        (Cluster::start_on(etcd, way).await, proxy)
+        let cluster = Cluster::start_on(etcd, way, Files::new(), audit::Config::default()).await;
+        (cluster, proxy)
     }
 
-    async fn start_on(etcd: EtcdServer, way: gantry_store::etcd::Config) -> Cluster {
-        let files = Files::new();
+    async fn start_on(
+        etcd: EtcdServer,
+        way: gantry_store::etcd::Config,
+        files: Files,
+        audit: audit::Config,
+    ) -> Cluster {
         let stop = CancellationToken::new();
-        let address = serve(way, &files, &stop).await;
+        let metrics = Registry::new();
+        let address = serve(way, &files, audit, metrics.clone(), &stop).await;
         let cluster = Cluster {
             etcd,
             address,
+            metrics,
             files,
             stop,
         };
@@ -73,7 +100,14 @@ impl Cluster {
 
     /// A second server on the same etcd.
     pub async fn another_server(&self) -> SocketAddr {
-        let address = serve(self.etcd.config(), &self.files, &self.stop).await;
+        let address = serve(
+            self.etcd.config(),
+            &self.files,
+            audit::Config::default(),
+            Registry::new(),
+            &self.stop,
+        )
+        .await;
         Client(self.connect(address, None).await).ready().await;
         address
     }
@@ -114,36 +148,45 @@ impl Drop for Cluster {
     }
 }
 
-async fn serve(etcd: gantry_store::etcd::Config, files: &Files, stop: &CancellationToken) -> SocketAddr {
+async fn serve(
+    etcd: gantry_store::etcd::Config,
+    files: &Files,
+    audit: audit::Config,
+    metrics: Registry,
+    stop: &CancellationToken,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = Config {
-        listen: address,
-        tls_certificate: files.folder.join("server.crt"),
-        tls_key: files.folder.join("server.key"),
-        client_ca: files.folder.join("ca.crt"),
-        etcd: etcd.clone(),
-        kubelet_client_certificate: files.folder.join("server.crt"),
-        kubelet_client_key: files.folder.join("server.key"),
-        advertise: Some([192, 0, 2, 1].into()),
-        service_cidr: "10.96.0.0/28".into(),
-        node_ports: 30000..=30003,
-    };
+    let config = files.config(address, etcd.clone(), audit);
     let store = gantry_store::etcd::connect(etcd).await.unwrap();
-    let running = run_on(
-        listener,
-        store,
-        config,
-        Health::new(),
-        Registry::new(),
-        stop.clone(),
-    );
+    let running = run_on(listener, store, config, Health::new(), metrics, stop.clone());
     tokio::spawn(async move { running.await.unwrap() });
     address
 }
 
 impl Files {
-    fn new() -> Files {
+    pub fn config(
+        &self,
+        address: SocketAddr,
+        etcd: gantry_store::etcd::Config,
+        audit: audit::Config,
+    ) -> Config {
+        Config {
+            listen: address,
+            tls_certificate: self.folder.join("server.crt"),
+            tls_key: self.folder.join("server.key"),
+            client_ca: self.folder.join("ca.crt"),
+            etcd,
+            kubelet_client_certificate: self.folder.join("server.crt"),
+            kubelet_client_key: self.folder.join("server.key"),
+            advertise: Some([192, 0, 2, 1].into()),
+            service_cidr: "10.96.0.0/28".into(),
+            node_ports: 30000..=30003,
+            audit,
+        }
+    }
+
+    pub fn new() -> Files {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("gantry-apiserver-{}-{number}", std::process::id()));

@@ -8,3 +8,4 @@ mod watches;
 mod access;
 mod services;
 mod faults;
+mod audit;

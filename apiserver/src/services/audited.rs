@@ -1,0 +1,297 @@
+//! What the audit log is told of each message: what it asks for, and the object that it brings.
+//!
+//! None of this runs while there is no audit log.
+
+use gantry_proto::any::Any;
+use gantry_proto::api::v1::object::Form;
+use gantry_proto::api::v1::{self as api};
+use gantry_proto::core::v1::{Binding, Pod};
+use gantry_proto::meta::v1::ObjectMeta;
+use gantry_proto::selector::{FieldOperator, FieldSelector};
+use gantry_proto::{Kind as _, KindInfo, json, wire};
+use serde_json::Value;
+
+use crate::audit::{Asked, Body};
+use crate::request::Verb;
+
+/// A request's message.
+pub trait Audited {
+    /// `None` for what is about no object.
+    fn asked(&self) -> Option<Asked>;
+
+    fn body(&self) -> Option<Body> {
+        None
+    }
+}
+
+/// A reply's message.
+pub trait AuditedReply {
+    /// Of the one object that the reply has.
+    fn about(&self) -> Option<ObjectMeta> {
+        None
+    }
+
+    fn body(&self) -> Option<Body> {
+        None
+    }
+}
+
+/// What a request's own fields say. A resource that is not ours is told as it was written.
+fn asked(verb: Verb, resource: &str, subresource: &str, namespace: &str, name: &str) -> Asked {
+    let mut asked = match KindInfo::of_resource(resource) {
+        Some(info) => Asked {
+            namespace: if info.namespaced { namespace } else { "" }.to_owned(),
+            ..Asked::of(verb, info)
+        },
+        None => {
+            let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+            Asked {
+                group: group.to_owned(),
+                version: String::new(),
+                resource: resource.to_owned(),
+                namespace: namespace.to_owned(),
+                ..Asked::of(verb, Pod::INFO)
+            }
+        }
+    };
+    subresource.clone_into(&mut asked.subresource);
+    name.clone_into(&mut asked.name);
+    asked
+}
+
+/// The same for a request that may leave to its object what it is about.
+fn asked_with(
+    verb: Verb,
+    resource: &str,
+    subresource: &str,
+    (namespace, name): (&str, &str),
+    object: Option<&api::Object>,
+) -> Asked {
+    let own = object.and_then(kind_of);
+    let resource = match own {
+        Some(info) if resource.is_empty() => info.group_resource(),
+        _ => resource.to_owned(),
+    };
+    let mut asked = if resource == Binding::INFO.resource {
+        asked(verb, Pod::INFO.resource, "binding", namespace, name)
+    } else {
+        asked(verb, &resource, subresource, namespace, name)
+    };
+    if let Some(metadata) = object.and_then(metadata_of) {
+        asked.complete(&metadata);
+    }
+    asked
+}
+
+fn kind_of(object: &api::Object) -> Option<&'static KindInfo> {
+    match object.form.as_ref()? {
+        Form::Any(any) => KindInfo::of_message(any.message()),
+        Form::Json(object) => {
+            let value = json::struct_to_value(object.clone());
+            let text = |field| value.get(field).and_then(Value::as_str);
+            KindInfo::of_object(text("apiVersion")?, text("kind")?)
+        }
+    }
+}
+
+fn metadata_of(object: &api::Object) -> Option<ObjectMeta> {
+    match object.form.as_ref()? {
+        Form::Any(Any { value, .. }) => wire::metadata(value).ok(),
+        Form::Json(object) => {
+            let mut value = json::struct_to_value(object.clone());
+            serde_json::from_value(value.get_mut("metadata")?.take()).ok()
+        }
+    }
+}
+
+/// The name that a list's or a watch's selector fixes, as Kubernetes has it.
+fn selected_name(fields: &str) -> String {
+    let Ok(selector) = FieldSelector::parse(fields) else {
+        return String::new();
+    };
+    let mut requirements = selector.requirements().iter();
+    let name = requirements.find(|one| one.field == "metadata.name" && one.operator == FieldOperator::Equals);
+    name.map(|one| one.value.clone()).unwrap_or_default()
+}
+
+impl Audited for api::GetRequest {
+    fn asked(&self) -> Option<Asked> {
+        let verb = Verb::Get;
+        let (resource, subresource) = (&self.resource, &self.subresource);
+        Some(asked(verb, resource, subresource, &self.namespace, &self.name))
+    }
+}
+
+impl Audited for api::ListRequest {
+    fn asked(&self) -> Option<Asked> {
+        let name = selected_name(&self.field_selector);
+        Some(asked(Verb::List, &self.resource, "", &self.namespace, &name))
+    }
+}
+
+impl Audited for api::WatchRequest {
+    fn asked(&self) -> Option<Asked> {
+        let name = selected_name(&self.field_selector);
+        Some(asked(Verb::Watch, &self.resource, "", &self.namespace, &name))
+    }
+}
+
+impl Audited for api::CreateRequest {
+    fn asked(&self) -> Option<Asked> {
+        let place = (self.namespace.as_str(), self.name.as_str());
+        let object = self.object.as_ref();
+        Some(asked_with(
+            Verb::Create,
+            &self.resource,
+            &self.subresource,
+            place,
+            object,
+        ))
+    }
+
+    fn body(&self) -> Option<Body> {
+        self.object.as_ref().map(Body::object)
+    }
+}
+
+impl Audited for api::UpdateRequest {
+    fn asked(&self) -> Option<Asked> {
+        let place = (self.namespace.as_str(), self.name.as_str());
+        let object = self.object.as_ref();
+        Some(asked_with(
+            Verb::Update,
+            &self.resource,
+            &self.subresource,
+            place,
+            object,
+        ))
+    }
+
+    fn body(&self) -> Option<Body> {
+        self.object.as_ref().map(Body::object)
+    }
+}
+
+impl Audited for api::PatchRequest {
+    fn asked(&self) -> Option<Asked> {
+        let verb = Verb::Patch;
+        let (resource, subresource) = (&self.resource, &self.subresource);
+        Some(asked(verb, resource, subresource, &self.namespace, &self.name))
+    }
+
+    fn body(&self) -> Option<Body> {
+        Some(Body::patch(&self.patch))
+    }
+}
+
+impl Audited for api::DeleteRequest {
+    fn asked(&self) -> Option<Asked> {
+        let verb = Verb::Delete;
+        Some(asked(verb, &self.resource, "", &self.namespace, &self.name))
+    }
+
+    fn body(&self) -> Option<Body> {
+        self.options.as_ref().map(Body::delete_options)
+    }
+}
+
+impl Audited for api::LogsRequest {
+    fn asked(&self) -> Option<Asked> {
+        let verb = Verb::Get;
+        Some(asked(verb, Pod::INFO.resource, "log", &self.namespace, &self.pod))
+    }
+}
+
+impl Audited for api::WhyRequest {
+    fn asked(&self) -> Option<Asked> {
+        let verb = Verb::Get;
+        Some(asked(verb, &self.resource, "", &self.namespace, &self.name))
+    }
+}
+
+impl Audited for api::ReadTraceRequest {
+    fn asked(&self) -> Option<Asked> {
+        let verb = Verb::Get;
+        let by_object = self.trace_id.is_empty();
+        by_object.then(|| asked(verb, &self.resource, "", &self.namespace, &self.name))
+    }
+}
+
+impl AuditedReply for api::ObjectReply {
+    fn about(&self) -> Option<ObjectMeta> {
+        self.object.as_ref().and_then(metadata_of)
+    }
+
+    fn body(&self) -> Option<Body> {
+        self.object.as_ref().map(Body::object)
+    }
+}
+
+impl AuditedReply for api::ListReply {
+    fn body(&self) -> Option<Body> {
+        Some(Body::list(self))
+    }
+}
+
+/// A watch's events are recorded nowhere.
+impl AuditedReply for super::resources::WatchStream {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(resource: &str, text: &str) -> Asked {
+        let value: Value = serde_json::from_str(text).unwrap();
+        let request = api::CreateRequest {
+            resource: resource.into(),
+            object: Some(api::Object {
+                form: Some(Form::Json(json::value_to_struct(value))),
+            }),
+            ..Default::default()
+        };
+        request.asked().unwrap()
+    }
+
+    #[test]
+    fn a_creation_is_about_what_its_object_says() {
+        let asked = create(
+            "",
+            r#"{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "default"}}"#,
+        );
+        let told = (
+            asked.group.as_str(),
+            asked.resource.as_str(),
+            asked.namespace.as_str(),
+        );
+        assert_eq!(told, ("apps", "deployments", "default"));
+        assert_eq!((asked.name.as_str(), asked.version.as_str()), ("web", "v1"));
+        let binding = create(
+            "",
+            r#"{"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p", "namespace": "default"}}"#,
+        );
+        let told = (binding.resource.as_str(), binding.subresource.as_str());
+        assert_eq!((told, binding.name.as_str()), (("pods", "binding"), "p"));
+    }
+
+    #[test]
+    fn a_resource_that_is_not_ours_is_told_as_it_was_written() {
+        let asked = create("widgets.example.com", "{}");
+        let told = (
+            asked.resource.as_str(),
+            asked.group.as_str(),
+            asked.version.as_str(),
+        );
+        assert_eq!(told, ("widgets", "example.com", ""));
+    }
+
+    #[test]
+    fn a_list_of_one_name_is_about_that_name() {
+        let request = api::ListRequest {
+            resource: "secrets".into(),
+            namespace: "default".into(),
+            field_selector: "metadata.name=token".into(),
+            ..Default::default()
+        };
+        assert_eq!(request.asked().unwrap().name, "token");
+    }
+}
