@@ -231,7 +231,7 @@ impl<K: Kind> Keeper<K> {
                     phase = Phase::Listing;
                 }
                 if failures > 1 {
-                    tracing::warn!(kind = K::KIND, %error, "cannot follow the apiserver, trying again");
+                    tracing::warn!(resource = K::INFO.resource, %error, "cannot follow the apiserver, trying again");
                 }
             }
             #[allow(
@@ -346,7 +346,7 @@ fn decode<K: Kind>(any: Any, cause: Option<Arc<str>>) -> Option<(Key, Arc<Entry<
             ))
         }
         Err(error) => {
-            tracing::error!(kind = K::KIND, %error, "an object from the apiserver does not decode");
+            tracing::error!(resource = K::INFO.resource, %error, "an object from the apiserver does not decode");
             None
         }
     }

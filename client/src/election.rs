@@ -84,7 +84,11 @@ impl Candidate {
                 client: self.client.fenced(self.fence(&lease)),
                 ended: ended.clone(),
             };
-            tracing::info!(lease = %self.lease, identity = self.identity, "leading");
+            tracing::info!(
+                object = format_args!("leases/{}", self.lease),
+                identity = self.identity,
+                "leading"
+            );
             let mut work = std::pin::pin!(work(term));
             let early = tokio::select! {
                 done = &mut work => Some(done),
@@ -101,7 +105,10 @@ impl Candidate {
                 self.release(&lease).await;
                 return Some(done);
             }
-            tracing::warn!(lease = %self.lease, "another leads now");
+            tracing::warn!(
+                object = format_args!("leases/{}", self.lease),
+                "another leads now"
+            );
         }
     }
 
@@ -124,7 +131,7 @@ impl Candidate {
                 // Another was faster.
                 Err(error) if error.is_conflict() || error.is_already_exists() => {}
                 Err(error) => {
-                    tracing::debug!(%error, lease = %self.lease, "the lease could not be looked at");
+                    tracing::debug!(object = format_args!("leases/{}", self.lease), %error, "the lease could not be looked at");
                     // Its holder could not renew it either: after an outage it gets the whole time again.
                     seen = None;
                 }
@@ -196,7 +203,9 @@ impl Candidate {
                     held = renewed;
                     continue;
                 }
-                Err(error) => tracing::debug!(%error, lease = %self.lease, "the lease was not renewed"),
+                Err(error) => {
+                    tracing::debug!(object = format_args!("leases/{}", self.lease), %error, "the lease was not renewed")
+                }
             }
             // Somebody has written it, or a reply of ours was lost.
             match self.in_time(self.client.get::<Lease>(&self.lease)).await {
@@ -236,7 +245,10 @@ impl Candidate {
             Ok::<_, Error>(())
         });
         match released.await {
-            Ok(Ok(())) => tracing::info!(lease = %self.lease, "no longer leading"),
+            Ok(Ok(())) => tracing::info!(
+                object = format_args!("leases/{}", self.lease),
+                "no longer leading"
+            ),
             Ok(Err(error)) => tracing::debug!(%error, "the lease was not given back"),
             Err(_) => tracing::debug!("the lease was not given back in time"),
         }

@@ -356,7 +356,7 @@ fn span<K: WorkKey>(
     actions: &[Action],
     causes: &[Cause],
     begun: Option<Begun>,
-) -> (tracing::Span, Option<Begun>) {
+) -> (Span, Option<Begun>) {
     let begins = actions.iter().find_map(|action| match action {
         Action::Begin { what } => Some(*what),
         _ => None,
@@ -468,6 +468,7 @@ mod tests {
         let worked = tokio::spawn(async move {
             let key = "a".to_string();
             let _work = Work {
+                resource: "tests",
                 wakes: &worker,
                 key: &key,
             };

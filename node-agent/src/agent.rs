@@ -141,7 +141,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     running.spawn(shared.cni.clone().listen(shutdown.clone()));
     running.spawn(log_rotation::keep_logs_small(shared.clone()));
     let health = Health::new();
-    shared.metrics.register(&registry);
+    shared.metrics.register(&registry, &shared.config.node_name);
     runtime.metrics().register(&registry);
     let cache = pods.clone();
     health.check("pods", move || {
@@ -217,7 +217,9 @@ async fn supervise(shared: &Arc<Shared>, queue: &WorkQueue<Key>, running: &TaskT
         .for_each(|key| queue.add(key.clone()));
     if let Some(orphans) = shutdown.run_until_cancelled(orphans(shared)).await {
         for orphan in orphans {
-            tracing::info!(pod = %orphan.metadata().name, "the pod is gone from the API; ending it");
+            let metadata = orphan.metadata();
+            let object = format_args!("pods/{}/{}", metadata.namespace, metadata.name);
+            tracing::info!(object, "the pod is gone from the API; ending it");
             begin(shared, queue, &tasks, running, orphan, true);
         }
     }
@@ -282,7 +284,10 @@ fn begin(
         let outcome = AssertUnwindSafe(worker.run()).catch_unwind().await;
         if outcome.is_err() {
             // A mistake that one pod brought to light must not leave that pod without an agent.
-            tracing::error!(pod = %key, "the pod's task panicked; it begins anew");
+            tracing::error!(
+                object = format_args!("pods/{key}"),
+                "the pod's task panicked; it begins anew"
+            );
             tokio::time::sleep(AFTER_PANIC).await;
         }
         tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
@@ -363,7 +368,7 @@ async fn keep_network(
         {
             let mut problem = problem.lock().unwrap_or_else(PoisonError::into_inner);
             if now_wrong.is_some() && *problem != now_wrong {
-                tracing::warn!(why = now_wrong, "the network is not ready");
+                tracing::warn!(reason = now_wrong, "the network is not ready");
             }
             *problem = now_wrong;
         }

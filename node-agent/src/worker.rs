@@ -17,7 +17,7 @@ mod why;
 pub use shared::{Ends, Shared};
 
 use crate::clock::now;
-use crate::metrics::RunningPod;
+use crate::metrics::{Look, RunningPod};
 use crate::pod::death;
 use crate::pod::garbage::garbage;
 use crate::pod::known_status::KnownStatus;
@@ -83,6 +83,9 @@ pub struct Worker {
     exit_pause: Duration,
     /// When a pod that has not run yet was seen first.
     not_run_since: Option<SystemTime>,
+    /// When the status began to be another than the API's.
+    status_differs_since: Option<SystemTime>,
+    was_looked_at: bool,
     running: RunningPod,
     /// Containers whose end is read again until then: the runtime may learn late that memory was the reason.
     doubts: BTreeMap<String, SystemTime>,
@@ -107,6 +110,8 @@ impl Worker {
             refresh_at: now + REFRESH_EVERY,
             exit_pause: EXIT_FIRST,
             not_run_since: matches!(pod.status().phase.as_str(), "" | "Pending").then_some(now),
+            status_differs_since: None,
+            was_looked_at: false,
             running: shared.metrics.running_pod(),
             doubts: BTreeMap::new(),
             write_again_at: None,
@@ -122,7 +127,16 @@ impl Worker {
     /// Runs until the pod is gone, or until shutdown, which leaves containers as they are.
     pub async fn run(mut self) {
         loop {
-            let wake_at = match self.look().await {
+            let begun = crate::clock::monotonic();
+            let wake_at = self.look().await;
+            let look = match (self.was_looked_at, self.is_to_end()) {
+                (_, true) => Look::Kill,
+                (true, _) => Look::Sync,
+                (false, _) => Look::Create,
+            };
+            self.was_looked_at = true;
+            self.shared.metrics.looked(look, begun);
+            let wake_at = match wake_at {
                 Some(wake_at) => wake_at,
                 None => return,
             };
@@ -175,7 +189,7 @@ impl Worker {
             Ok(observed) => observed,
             Err(error) => {
                 if !self.is_blind {
-                    tracing::warn!(pod = %self.key, %error, "the runtime cannot be asked about the pod");
+                    tracing::warn!(object = format_args!("pods/{}", self.key), %error, "the runtime cannot be asked about the pod");
                 }
                 self.is_blind = true;
                 self.signals.put_back(ended);
@@ -210,7 +224,8 @@ impl Worker {
             now,
         };
         let status = status(&facts);
-        self.running.set(observed.ready_sandbox().is_some());
+        self.running
+            .set(observed.ready_sandbox().is_some(), observed.containers_by_state());
         if status.phase != "Pending"
             && let Some(since) = self.not_run_since.take()
             && status.phase == "Running"
@@ -222,6 +237,9 @@ impl Worker {
         self.note_deaths(wish, &observed);
         self.tell_back_offs(&status);
         let patch = status_patch(&self.uid, self.known.get(), &status).filter(|_| self.gone_since.is_none());
+        if patch.is_some() {
+            self.status_differs_since.get_or_insert(now);
+        }
         let status_written = patch.is_none() && !self.jobs.is_writing();
         let view = View {
             pod: &self.pod,
@@ -251,6 +269,10 @@ impl Worker {
         }
         self.keep_house(wish, &observed, now);
         Some(self.next_look(&plan, &observed, ended, now))
+    }
+
+    fn is_to_end(&self) -> bool {
+        self.gone_since.is_some() || self.pod.metadata().deletion_timestamp.is_some()
     }
 
     fn read_pod(&mut self, now: SystemTime) {
@@ -332,7 +354,12 @@ impl Worker {
     }
 
     fn begin(&mut self, step: Step, observed: &Observed, now: SystemTime, span: &Span) {
-        tracing::debug!(pod = %self.key, ?step, "begun");
+        tracing::debug!(
+            object = format_args!("pods/{}", self.key),
+            revision = self.pod.revision,
+            ?step,
+            "begun"
+        );
         match step {
             Step::SetUpVolumes => self.set_up_volumes(span),
             Step::CreateSandbox { attempt, replaces } => self.create_sandbox(attempt, replaces, span),

@@ -80,7 +80,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         metrics: metrics.clone(),
         programmed: programmed.clone(),
     };
-    tracing::info!(node = config.node_name, ip = ?config.node_ip, table = config.nft_table, "proxy starts");
+    tracing::info!(node = config.node_name, address = ?config.node_ip, table = config.nft_table, "proxy starts");
     health.check("rules", move || {
         let programmed = programmed.load(Ordering::Relaxed);
         programmed

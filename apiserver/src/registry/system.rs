@@ -30,7 +30,7 @@ impl Registry {
         for name in NAMESPACES {
             while let Err(status) = self.ensure_namespace(name).await {
                 tracing::warn!(
-                    namespace = name,
+                    object = format_args!("namespaces/{name}"),
                     error = status.message,
                     "creating a system namespace failed; trying again"
                 );

@@ -50,7 +50,7 @@ impl Registry {
         }
         if let Err(status) = self.write_event(info, raw, fields, now).await {
             tracing::debug!(
-                message = status.message,
+                error = status.message,
                 "an event about fields that nothing acts on was not written"
             );
         }

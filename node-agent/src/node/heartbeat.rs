@@ -134,7 +134,7 @@ impl Heartbeat {
     async fn register(&self, facts: &Facts<'_>) -> Result<NodeStatus, Error> {
         match self.client.create(&object::node(facts)).await {
             Ok(node) => {
-                tracing::info!(node = facts.name, "registered");
+                tracing::info!(object = format_args!("nodes/{}", facts.name), "registered");
                 Ok(node.status().clone())
             }
             Err(error) if error.is_already_exists() => {

@@ -1,5 +1,6 @@
 //! What the runtime has of a pod.
 
+use crate::metrics::Containers;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -60,6 +61,20 @@ pub struct Exit {
 }
 
 impl Observed {
+    /// For the metrics.
+    pub fn containers_by_state(&self) -> Containers {
+        let mut containers = Containers::default();
+        for instance in self.containers.values().flatten() {
+            *match instance.state {
+                State::Created => &mut containers.created,
+                State::Running { .. } => &mut containers.running,
+                State::Exited(_) => &mut containers.exited,
+                State::Unknown => &mut containers.unknown,
+            } += 1;
+        }
+        containers
+    }
+
     /// The newest sandbox, where it is ready.
     pub fn ready_sandbox(&self) -> Option<&Sandbox> {
         self.sandboxes.first().filter(|sandbox| sandbox.ready)

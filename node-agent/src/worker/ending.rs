@@ -27,7 +27,7 @@ impl Worker {
                     Done::Released(true)
                 }
                 outcome => {
-                    tracing::warn!(pod = %key, ?outcome, "unmounting the pod's volumes failed");
+                    tracing::warn!(object = format_args!("pods/{key}"), error = ?outcome, "unmounting the pod's volumes failed");
                     tokio::time::sleep(super::LOOK_AGAIN).await;
                     Done::Released(false)
                 }

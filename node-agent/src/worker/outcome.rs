@@ -17,10 +17,14 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 impl Worker {
     pub(super) fn take(&mut self, done: Done) {
         let now = now();
-        tracing::trace!(pod = %self.key, ?done, "done");
+        tracing::trace!(object = format_args!("pods/{}", self.key), ?done, "done");
         match done {
             Done::StatusWritten(Ok((said, stored))) => {
                 let stands = self.known.written(*said, &stored);
+                if let Some(since) = self.status_differs_since.take() {
+                    let took = now.duration_since(since).unwrap_or_default();
+                    self.shared.metrics.status_written(took);
+                }
                 self.why
                     .wrote(stored.metadata().resource_version.parse().unwrap_or(0));
                 self.write_again_at = (!stands).then(|| now + WRITE_AGAIN);
@@ -29,7 +33,8 @@ impl Worker {
             Done::StatusWritten(Err(error)) => {
                 // A pod that is gone is seen to be gone by the cache.
                 if self.write_failures == 0 && !error.is_not_found() {
-                    tracing::warn!(pod = %self.key, %error, "the status was not written");
+                    let (object, revision) = self.named();
+                    tracing::warn!(object, revision, %error, "the status was not written");
                 }
                 let pause = WRITE_AGAIN.saturating_mul(1 << self.write_failures.min(3));
                 self.write_again_at = Some(now + pause.min(WRITE_AGAIN_LAST));
@@ -38,6 +43,7 @@ impl Worker {
             Done::Volumes(Ok(())) => self.memory.volumes = Volumes::Ready,
             Done::Volumes(Err(why)) => self.volumes_failed(why, now),
             Done::Sandbox(Ok(())) => {
+                self.shared.metrics.sandbox_tried(true);
                 self.memory.sandbox_failure = None;
                 self.why.made_sandbox();
             }
@@ -45,7 +51,9 @@ impl Worker {
                 let message = format!("Failed to create pod sandbox: {why}");
                 self.shared
                     .tell_pod(&self.pod, Warning, "FailedCreatePodSandBox", message);
-                tracing::warn!(pod = %self.key, why, "creating the sandbox failed");
+                let (object, revision) = self.named();
+                tracing::warn!(object, revision, error = why, "creating the sandbox failed");
+                self.shared.metrics.sandbox_tried(false);
                 self.memory.sandbox_failure = Some(failure(self.memory.sandbox_failure.take(), why, now));
             }
             Done::Started { container, outcome } => {
@@ -53,7 +61,9 @@ impl Worker {
                 let is_probed = find_container(self.pod.spec(), &container)
                     .is_some_and(|spec| spec.readiness_probe.is_some() || spec.startup_probe.is_some());
                 self.why.started(&container, is_probed && outcome.is_ok());
-                self.shared.metrics.container_started(told);
+                let init = &self.pod.spec().init_containers;
+                let is_init = init.iter().any(|one| one.name == container);
+                self.shared.metrics.container_tried(is_init, told);
                 let memory = self.memory.container_mut(&container);
                 memory.start_failure = outcome.err();
                 if let Some(failure) = memory
@@ -72,23 +82,41 @@ impl Worker {
                 {
                     failure.retry_at = failure.failed_at;
                 }
-                if let Some(failure) = &memory.start_failure {
-                    tracing::warn!(pod = %self.key, container, reason = failure.reason, why = failure.message, "not started");
+                let failure = memory.start_failure.as_ref();
+                let failure = failure.map(|failure| (failure.reason, failure.message.clone()));
+                let (object, revision) = self.named();
+                match failure {
+                    None => tracing::info!(object, revision, container, "started"),
+                    Some((reason, error)) => {
+                        tracing::warn!(object, revision, container, reason, error, "not started");
+                    }
                 }
             }
             Done::Stopped | Done::SandboxesStopped | Done::Collected => {}
             Done::Released(released) => self.memory.released = released,
             Done::CleanedUp(Ok(())) => self.memory.clean = true,
-            Done::CleanedUp(Err(why)) => tracing::warn!(pod = %self.key, why, "cleaning up failed"),
+            Done::CleanedUp(Err(why)) => {
+                let (object, revision) = self.named();
+                tracing::warn!(object, revision, error = why, "cleaning up failed");
+            }
             Done::Deleted(Ok(())) => self.memory.deleted = true,
-            Done::Deleted(Err(error)) => tracing::warn!(pod = %self.key, %error, "deleting failed"),
+            Done::Deleted(Err(error)) => {
+                let (object, revision) = self.named();
+                tracing::warn!(object, revision, %error, "deleting failed");
+            }
         }
+    }
+
+    /// The pod's name in the log, and the version of it that is acted on.
+    fn named(&self) -> (String, i64) {
+        (format!("pods/{}", self.key), self.pod.revision)
     }
 
     fn volumes_failed(&mut self, why: String, now: SystemTime) {
         self.shared
             .tell_pod(&self.pod, Warning, "FailedMount", why.clone());
-        tracing::warn!(pod = %self.key, why, "setting up the volumes failed");
+        let (object, revision) = self.named();
+        tracing::warn!(object, revision, error = why, "setting up the volumes failed");
         let before = match std::mem::take(&mut self.memory.volumes) {
             // What could not be refreshed stays as it was; it is tried again in time.
             Volumes::Ready => return self.memory.volumes = Volumes::Ready,

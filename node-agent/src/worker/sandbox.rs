@@ -45,7 +45,7 @@ impl Worker {
         let step = async move {
             for id in ids {
                 if let Err(error) = shared.runtime.stop_sandbox(&id).await {
-                    tracing::warn!(pod = %key, %error, "stopping the sandbox failed");
+                    tracing::warn!(object = format_args!("pods/{key}"), %error, "stopping the sandbox failed");
                     tokio::time::sleep(super::LOOK_AGAIN).await;
                 }
             }

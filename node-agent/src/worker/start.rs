@@ -182,10 +182,9 @@ impl Start {
         };
         match pulled.await {
             Ok(image) => {
-                let took = format!(
-                    "{:.3}s",
-                    now().duration_since(begun).unwrap_or_default().as_secs_f64()
-                );
+                let duration = now().duration_since(begun).unwrap_or_default();
+                self.shared.metrics.image_pulled(duration, image.size);
+                let took = format!("{:.3}s", duration.as_secs_f64());
                 let size = image.size;
                 self.tell(
                     Normal,

@@ -59,7 +59,7 @@ impl Worker {
                     Err(_) => Err("it took longer than the grace period".to_string()),
                 };
                 if let Err(why) = outcome {
-                    tracing::warn!(container, why, "the preStop hook failed");
+                    tracing::warn!(container, error = why, "the preStop hook failed");
                     // What the hook said may hold secrets, and more people read Events than the node's logs.
                     let message = "PreStopHook failed".to_string();
                     shared.tell_container(&pod, &container, Warning, "FailedPreStopHook", message);

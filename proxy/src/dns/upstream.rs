@@ -73,8 +73,10 @@ impl Upstreams {
                 };
                 match timeout(TRY_LIMIT, asked).await {
                     Ok(Ok(reply)) => return Some(reply),
-                    Ok(Err(error)) => tracing::debug!(%server, %error, "DNS server cannot be asked"),
-                    Err(_) => tracing::debug!(%server, "DNS server does not answer"),
+                    Ok(Err(error)) => {
+                        tracing::debug!(address = %server, %error, "DNS server cannot be asked")
+                    }
+                    Err(_) => tracing::debug!(address = %server, "DNS server does not answer"),
                 }
             }
             None

@@ -84,7 +84,7 @@ impl Driver {
                     End::Broken(reason) => {
                         let revision = self.whole.delivered();
                         tracing::info!(
-                            prefix = self.prefix,
+                            key = self.prefix,
                             revision,
                             "resuming a watch that broke: {reason}"
                         );
