@@ -47,7 +47,7 @@ pub async fn report(session: &Session) {
             let spans = spans.split_off(spans.len().saturating_sub(REPORTED_SPANS));
             let request = ReportTraceRequest { trace_id, spans };
             if let Err(failure) = connected.cluster.report_trace(request).await {
-                tracing::debug!(%failure, "this command's spans were not handed over");
+                tracing::debug!(error = %failure, "this command's spans were not handed over");
             }
         }
     };

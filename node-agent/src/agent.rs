@@ -175,7 +175,7 @@ async fn prepare(config: &Config, runtime: &Runtime) -> anyhow::Result<()> {
     let mut is_told = false;
     while let Err(error) = runtime.version().await {
         if !is_told {
-            tracing::warn!(socket = %config.containerd.display(), %error, "waiting for the container runtime");
+            tracing::warn!(path = %config.containerd.display(), %error, "waiting for the container runtime");
             is_told = true;
         }
         tokio::time::sleep(RUNTIME_AGAIN).await;
@@ -193,7 +193,7 @@ async fn prepare(config: &Config, runtime: &Runtime) -> anyhow::Result<()> {
         let name = format!("gantry-pause-{:016x}", rand::random::<u64>());
         let names = image::import::import(runtime, archive, &name, now()).await;
         let names = names.with_context(|| format!("importing --pause-image {}", archive.display()))?;
-        tracing::info!(?names, "the sandbox image is in place");
+        tracing::info!(images = ?names, "the sandbox image is in place");
     }
     Ok(())
 }
@@ -416,7 +416,7 @@ async fn make_network(
     let own_ip = network::v4(config.node_ip).context("--node-ip is not an IPv4 address")?;
     let wanted = routes::wanted(&config.node_name, own_ip, all.values().map(|entry| &entry.object));
     if routes::Table::open()?.make(&wanted).await? {
-        tracing::info!(routes = wanted.len(), "routes to other nodes' pods changed");
+        tracing::info!(count = wanted.len(), "routes to other nodes' pods changed");
     }
     Ok(())
 }

@@ -147,8 +147,8 @@ impl Programmer {
             self.zone().replace(&key, view.clone());
             let replaced = state.topology.replace(&key, view.as_deref());
             if replaced.dropped > 0 {
-                let (object, dropped) = (format_args!("services/{key}"), replaced.dropped);
-                tracing::error!(object, dropped, "more ports or endpoints than fit");
+                let (object, count) = (format_args!("services/{key}"), replaced.dropped);
+                tracing::error!(object, count, "more ports or endpoints than fit");
             }
             state.ledger.replace(&replaced, &mut round.changes);
             round.frontends.extend(conntrack::changed_frontends(&replaced));

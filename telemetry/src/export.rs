@@ -166,7 +166,7 @@ impl SpanExporter for OnRuntime {
         if let Err(error) = &outcome {
             let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(lost) = failures.record(spans, Instant::now()) {
-                tracing::warn!(%error, address = self.endpoint, lost, "spans could not be exported");
+                tracing::warn!(%error, address = self.endpoint, count = lost, "spans could not be exported");
             }
         }
         outcome

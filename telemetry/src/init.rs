@@ -233,7 +233,7 @@ mod tests {
         let text = logged(Args::default(), || {
             info_span!("apply", gantry.root = true, name = "web").in_scope(|| {
                 traceparent = trace::current_traceparent();
-                tracing::info!(revision = 7, "stored");
+                tracing::info!(object = "pods/default/web", revision = 7, "stored");
                 tracing::debug!("hidden");
             });
             info_span!("heartbeat").in_scope(|| tracing::warn!("late"));
@@ -243,7 +243,7 @@ mod tests {
         let expected = [
             format!(
                 "  INFO gantry_telemetry::init::tests: apply{{gantry.root=true name=\"web\"}}: stored \
-                 revision=7 trace_id={trace} span_id={span}"
+                 object=\"pods/default/web\" revision=7 trace_id={trace} span_id={span}"
             ),
             "  WARN gantry_telemetry::init::tests: heartbeat: late".to_owned(),
         ];
@@ -261,7 +261,13 @@ mod tests {
         let text = logged(args, || {
             info_span!("apply", gantry.root = true, name = "web").in_scope(|| {
                 traceparent = trace::current_traceparent();
-                tracing::info!(revision = 7, level = "forged", "stored\n{}", "twice");
+                tracing::info!(
+                    object = "pods/default/web",
+                    revision = 7,
+                    level = "forged",
+                    "stored\n{}",
+                    "twice"
+                );
             });
         });
         let traceparent = traceparent.unwrap();
@@ -269,7 +275,7 @@ mod tests {
         assert!(line["timestamp"].take().is_string());
         let expected = serde_json::json!({
             "timestamp": null, "level": "INFO", "target": "gantry_telemetry::init::tests",
-            "message": "stored\ntwice", "revision": 7,
+            "message": "stored\ntwice", "object": "pods/default/web", "revision": 7,
             "spans": [{"name": "apply", "fields": {"gantry.root": true, "name": "web"}}],
             "trace_id": traceparent[3..35], "span_id": traceparent[36..52],
         });

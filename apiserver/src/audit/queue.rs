@@ -195,7 +195,7 @@ impl Losses {
                 .is_ok();
         if mine {
             let events = self.untold.swap(0, Ordering::Relaxed);
-            tracing::error!(events, error = %why, "audit events were lost");
+            tracing::error!(count = events, error = %why, "audit events were lost");
         }
     }
 }

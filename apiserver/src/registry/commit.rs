@@ -12,7 +12,7 @@ use gantry_proto::core::v1::Event;
 use gantry_proto::meta::v1::{Status, StatusDetails};
 use gantry_proto::status::Reason;
 use gantry_proto::{Kind, KindInfo, envelope, wire};
-use gantry_store::{Error, KeyValue, Op, Txn, TxnOutcome};
+use gantry_store::{Compare, Error, KeyValue, Op, Txn, TxnOutcome};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -113,7 +113,10 @@ impl Registry {
                 guard.join(&mut attempt);
             }
             let error = match self.store.txn(attempt).await {
-                Ok(TxnOutcome::Committed { revision }) => return Ok(Commit::Done(revision)),
+                Ok(TxnOutcome::Committed { revision }) => {
+                    tracing::debug!(object = named(info, &txn), revision, operation, "written");
+                    return Ok(Commit::Done(revision));
+                }
                 Ok(TxnOutcome::CompareFailed {
                     mut current,
                     revision,
@@ -150,6 +153,16 @@ impl Registry {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
+}
+
+/// In the log, the object that a transaction's first comparison is about.
+fn named(info: &KindInfo, txn: &Txn) -> String {
+    let key = txn
+        .compare
+        .first()
+        .map(|Compare::ModRevision { key, .. }| key.as_str());
+    let name = key.and_then(|key| key.strip_prefix(info.storage_prefix));
+    format!("{}/{}", info.resource, name.unwrap_or_default())
 }
 
 /// Whether a write whose reply was lost happened.

@@ -44,7 +44,7 @@ pub async fn import(
     receive(&mut pieces, &folder, &spool.0).await?;
     let imported = image::import::import(&shared.runtime, &spool.0, &name, now()).await;
     let names = imported.map_err(|error| Status::invalid_argument(format!("{error:#}")))?;
-    tracing::info!(?names, "imported");
+    tracing::info!(images = ?names, "imported");
     Ok(names)
 }
 

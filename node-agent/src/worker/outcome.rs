@@ -17,7 +17,7 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 impl Worker {
     pub(super) fn take(&mut self, done: Done) {
         let now = now();
-        tracing::trace!(object = format_args!("pods/{}", self.key), ?done, "done");
+        tracing::trace!(object = format_args!("pods/{}", self.key), step = ?done, "done");
         match done {
             Done::StatusWritten(Ok((said, stored))) => {
                 let stands = self.known.written(*said, &stored);

@@ -105,7 +105,7 @@ impl Members {
                 Some(error) if Instant::now() >= deadline => return Err(error),
                 Some(error) if error.to_string() != said => {
                     said = error.to_string();
-                    tracing::warn!(patience_seconds = patience.as_secs(), "waiting for etcd: {said}");
+                    tracing::warn!(duration = ?patience, "waiting for etcd: {said}");
                 }
                 _ => {}
             }
