@@ -1,10 +1,12 @@
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use gantry_tests::cluster::{Cluster, Options};
 
 /// Measures a cluster that it starts for the purpose, in network namespaces of its own. Needs root.
 #[derive(Parser)]
 struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Seconds for each half of each pair of the create measurement.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
@@ -19,8 +21,17 @@ struct Arguments {
     at_once: usize,
 }
 
+#[derive(Subcommand)]
+enum What {
+    /// What tracing costs: instructions and throughput, on an apiserver and a scheduler without nodes
+    Cost(gantry_bench::cost::Arguments),
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(What::Cost(arguments)) = &arguments.what {
+        return gantry_bench::cost::print(arguments);
+    }
     let mut cluster = Cluster::start("bench", &Options::default())?;
     for image in ["hello-1.tar", "busybox.tar"] {
         cluster.import(image);
