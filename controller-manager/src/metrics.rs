@@ -198,7 +198,8 @@ impl Collector for UnfinishedCollector {
                 let seconds = begun
                     .iter()
                     .map(|(begun, items)| begun.elapsed().as_secs_f64() * f64::from(*items));
-                seconds.sum()
+                // The sum of no floats is -0.0.
+                seconds.fold(0.0, |sum, seconds| sum + seconds)
             },
         )?;
         gauge(
