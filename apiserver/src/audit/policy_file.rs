@@ -144,7 +144,8 @@ impl WrittenRule {
             .collect();
         let omit_stages = check_stages(self.omit_stages, &path.child("omitStages"), errors);
         let namespaces = self.namespaces.unwrap_or_default();
-        if !urls.is_empty() && !(resources.is_empty() && namespaces.is_empty()) {
+        let about_resources = !resources.is_empty() || !namespaces.is_empty();
+        if about_resources && !urls.is_empty() {
             errors.invalid(
                 &urls_path,
                 format!("[{}]", urls.join(", ")),
