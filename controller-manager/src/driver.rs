@@ -504,7 +504,7 @@ mod tests {
         let (continued, begun) = span("test", &key, &[], &causes, None);
         assert!(begun.is_none());
         drop(continued);
-        assert_eq!(links(&first, "test.reconcile"), [second.clone()]);
+        assert_eq!(links(&first, "test.reconcile"), std::slice::from_ref(&second));
 
         let begins = [Action::Begin { what: "node.lost" }];
         let (_, begun) = span("test", &key, &begins, &causes, None);

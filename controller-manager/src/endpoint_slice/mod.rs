@@ -13,7 +13,7 @@ use crate::child_names::ChildNames;
 use crate::ownership::controller_reference;
 use endpoint::{Group, groups};
 use gantry_proto::core::v1::{Pod, Service};
-use gantry_proto::discovery::v1::EndpointSlice;
+use gantry_proto::discovery::v1::{Endpoint, EndpointSlice};
 use gantry_proto::meta::v1::ObjectMeta;
 use placement::{Placement, place};
 use serde_json::{Map, Value, json};
@@ -24,6 +24,8 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub const MANAGER: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
+/// When the change of pods happened that a slice's last write tells of. Proxies measure by it how long they take.
+const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// All that a decision about one Service looks at.
 pub struct View<'a> {
@@ -148,7 +150,7 @@ impl<'a> Changes<'a> {
         let labels = labels(service);
         let mut actions = Vec::new();
         for (slice, group) in self.kept {
-            actions.extend(change(slice, &group, &labels));
+            actions.extend(change(view, slice, &group, &labels));
         }
         let prefix = format!("{}-", service.metadata().name);
         let taken: BTreeSet<&str> = view
@@ -167,6 +169,10 @@ impl<'a> Changes<'a> {
                     generate_name: prefix.clone(),
                     namespace: service.metadata().namespace.clone(),
                     labels: labels.clone(),
+                    annotations: triggered(view, &[], &group.endpoints)
+                        .map(|time| (TRIGGER_TIME.to_string(), time))
+                        .into_iter()
+                        .collect(),
                     owner_references: vec![controller_reference(service)],
                     ..ObjectMeta::default()
                 }),
@@ -202,7 +208,38 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
     labels
 }
 
-fn change(slice: &EndpointSlice, group: &Group, labels: &BTreeMap<String, String>) -> Option<Action> {
+/// When the last of the pods whose endpoints now become ready, or cease to be, did so: to the second, as the API has it.
+/// A pod that is only told to end has not changed yet.
+fn triggered(view: &View, before: &[Endpoint], after: &[Endpoint]) -> Option<String> {
+    let ready_before: BTreeMap<&str, Option<bool>> = before
+        .iter()
+        .map(|endpoint| (endpoint.target_ref().uid.as_str(), endpoint.conditions().ready))
+        .collect();
+    let pods: BTreeMap<&str, &&Pod> = view
+        .pods
+        .iter()
+        .map(|pod| (pod.metadata().uid.as_str(), pod))
+        .collect();
+    let changes = after.iter().filter_map(|endpoint| {
+        let (uid, ready) = (endpoint.target_ref().uid.as_str(), endpoint.conditions().ready);
+        if ready_before.get(uid) == Some(&ready) {
+            return None;
+        }
+        let conditions = &pods.get(uid)?.status().conditions;
+        let condition = conditions.iter().find(|condition| condition.r#type == "Ready")?;
+        let is_its_own = Some(condition.status == "True") == ready;
+        condition.last_transition_time.filter(|_| is_its_own)
+    });
+    let last = changes.max_by_key(|time| time.to_system())?;
+    serde_json::to_value(last).ok()?.as_str().map(str::to_owned)
+}
+
+fn change(
+    view: &View,
+    slice: &EndpointSlice,
+    group: &Group,
+    labels: &BTreeMap<String, String>,
+) -> Option<Action> {
     let present = &slice.metadata().labels;
     if slice.endpoints == group.endpoints && slice.ports == group.ports && present == labels {
         return None;
@@ -216,6 +253,12 @@ fn change(slice: &EndpointSlice, group: &Group, labels: &BTreeMap<String, String
         .iter()
         .filter(|(name, value)| present.get(*name) != Some(value));
     label_changes.extend(set.map(|(name, value)| (name.clone(), value.clone().into())));
+    // What an earlier write told of says nothing about this one.
+    let triggered = triggered(view, &slice.endpoints, &group.endpoints);
+    let mut annotation_changes = Map::new();
+    if triggered.is_some() || slice.metadata().annotations.contains_key(TRIGGER_TIME) {
+        annotation_changes.insert(TRIGGER_TIME.into(), triggered.map_or(Value::Null, Value::from));
+    }
     Some(Action::Patch {
         target: Target::of(slice),
         subresource: None,
@@ -224,6 +267,7 @@ fn change(slice: &EndpointSlice, group: &Group, labels: &BTreeMap<String, String
                 "uid": slice.metadata().uid,
                 "resourceVersion": slice.metadata().resource_version,
                 "labels": label_changes,
+                "annotations": annotation_changes,
             },
             "endpoints": group.endpoints,
             "ports": group.ports,

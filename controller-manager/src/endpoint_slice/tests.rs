@@ -306,3 +306,27 @@ fn a_headless_service_has_endpoints_without_ports_too() {
     assert_eq!(slice.endpoints[0].hostname.as_deref(), Some("db-0"));
     assert_eq!(slice.ports, []);
 }
+
+#[test]
+fn a_slice_tells_when_the_pods_changed_that_its_last_write_is_about() {
+    let (mut slices, service) = (Slices::default(), service(8080));
+    let at = |mut pod: Pod, seconds| {
+        let status = pod.status.as_mut().unwrap();
+        status.conditions[0].last_transition_time = Some(Time { seconds, nanos: 0 });
+        pod
+    };
+    let told = |slices: &Slices| {
+        let slice = slices.slices.values().next().unwrap();
+        slice.metadata().annotations.get(TRIGGER_TIME).cloned()
+    };
+    slices.settle(&service, &[]);
+    assert_eq!(told(&slices), None);
+    let first = at(pod(1, true), 1_000);
+    slices.settle(&service, std::slice::from_ref(&first));
+    assert_eq!(told(&slices).as_deref(), Some("1970-01-01T00:16:40Z"));
+    let second = at(pod(2, false), 2_000);
+    slices.settle(&service, &[first.clone(), second]);
+    assert_eq!(told(&slices).as_deref(), Some("1970-01-01T00:33:20Z"));
+    slices.settle(&service, &[first]);
+    assert_eq!(told(&slices), None, "nobody became ready or ceased to be");
+}

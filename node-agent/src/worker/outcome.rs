@@ -82,15 +82,6 @@ impl Worker {
                 {
                     failure.retry_at = failure.failed_at;
                 }
-                let failure = memory.start_failure.as_ref();
-                let failure = failure.map(|failure| (failure.reason, failure.message.clone()));
-                let (object, revision) = self.named();
-                match failure {
-                    None => tracing::info!(object, revision, container, "started"),
-                    Some((reason, error)) => {
-                        tracing::warn!(object, revision, container, reason, error, "not started");
-                    }
-                }
             }
             Done::Stopped | Done::SandboxesStopped | Done::Collected => {}
             Done::Released(released) => self.memory.released = released,
@@ -108,7 +99,7 @@ impl Worker {
     }
 
     /// The pod's name in the log, and the version of it that is acted on.
-    fn named(&self) -> (String, i64) {
+    pub(super) fn named(&self) -> (String, i64) {
         (format!("pods/{}", self.key), self.pod.revision)
     }
 

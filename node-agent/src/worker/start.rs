@@ -71,11 +71,17 @@ impl Worker {
         );
         self.why.starts(&container, &span);
         let subject = Subject::Container(container.clone());
+        let (object, revision) = self.named();
         let step = async move {
-            Done::Started {
-                container,
-                outcome: start.run().await,
+            let outcome = start.run().await;
+            match &outcome {
+                Ok(()) => tracing::info!(object, revision, container, "started"),
+                Err(failure) => {
+                    let (reason, error) = (failure.reason, &*failure.message);
+                    tracing::warn!(object, revision, container, reason, error, "not started");
+                }
             }
+            Done::Started { container, outcome }
         };
         self.jobs.begin(subject, Busy::Starting, step.instrument(span));
     }
