@@ -14,8 +14,11 @@ pub struct Health {
     /// The last reason that was logged per failing check, so that a prober does not fill the log.
     logged: Arc<Mutex<BTreeMap<String, String>>>,
     /// How often each check has passed and failed at an endpoint; as many entries as checks allow.
-    asked: Arc<Mutex<BTreeMap<(String, Endpoint, bool), u64>>>,
+    asked: Arc<Mutex<Asked>>,
 }
+
+/// By check, endpoint, and whether it passed.
+type Asked = BTreeMap<(String, Endpoint, bool), u64>;
 
 struct Check {
     name: String,

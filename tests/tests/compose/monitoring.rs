@@ -170,7 +170,7 @@ fn every_series_is_there(administrator: &Administrator) {
 fn every_series_moves(administrator: &Administrator) {
     let sum = |series: &str| value(administrator, &format!("sum({series})"));
     let before = MOVING.map(|series| (series, sum(series).unwrap_or(0.0)));
-    for replicas in ["5", "3"] {
+    for replicas in [5, 3] {
         let scaled = format!("--replicas={replicas}");
         let done = administrator.gantry(&["scale", "deployment/web", &scaled]);
         assert!(done.is_ok(), "{done:?}");
@@ -178,7 +178,7 @@ fn every_series_moves(administrator: &Administrator) {
             let web = administrator.json(&["get", "deployment/web"])?;
             let status = &web["status"];
             let ready = (&status["readyReplicas"], &status["replicas"]);
-            (ready.0.to_string() == replicas && ready.1.to_string() == replicas)
+            (*ready.0 == replicas && *ready.1 == replicas)
                 .then_some(())
                 .ok_or(format!("{ready:?}"))
         });
