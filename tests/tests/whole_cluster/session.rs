@@ -1,8 +1,9 @@
 //! The session that the README shows, command by command.
 
 use crate::sample::{SLOW, answers, cluster_with_sample, example, names, ready_pods, served_by_all};
-use gantry_tests::cluster::{Cluster, Options};
+use gantry_tests::cluster::{Cluster, Options, root};
 use gantry_tests::eventually;
+use std::process::Command;
 
 #[test]
 fn the_readmes_session_works() {
@@ -13,6 +14,7 @@ fn the_readmes_session_works() {
     logs_and_describe_tell(&cluster);
     logs_follow_to_the_end(&cluster);
     a_watch_tells_what_changes(&cluster);
+    an_oci_archive_is_imported_and_runs(&cluster);
     an_image_is_rolled_out_and_back(&cluster);
     the_number_of_pods_follows(&cluster);
     apply_removes_what_left_the_file_and_keeps_what_others_set(&cluster);
@@ -157,6 +159,28 @@ fn a_watch_tells_what_changes(cluster: &Cluster) {
     });
     assert!(!watch.has_ended(), "a watch goes on: {}", watch.printed());
     cluster.must(&["delete", "configmap", "seen"]);
+}
+
+/// The sample's images are archives of docker's format.
+fn an_oci_archive_is_imported_and_runs(cluster: &Cluster) {
+    let archive = cluster.folder().join("oci.tar");
+    let made = Command::new(root().join("scripts/oci-archive.sh"))
+        .arg(root().join("target/images/hello-1.tar"))
+        .arg("oci.example/hello:1")
+        .arg(&archive)
+        .output();
+    assert!(matches!(&made, Ok(output) if output.status.success()), "{made:?}");
+    let told = cluster.must(&["image", "import", &archive.to_string_lossy()]);
+    assert!(told.contains("oci.example/hello:1"), "{told}");
+    cluster.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: oci}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers: [{name: c, image: 'oci.example/hello:1'}]\n",
+    );
+    eventually("the imported image runs", SLOW, || {
+        let log = cluster.gantry(&["logs", "oci"]);
+        let runs = log.stdout.contains("listens on port 8080");
+        runs.then_some(()).ok_or(log.stderr)
+    });
+    cluster.must(&["delete", "pod", "oci"]);
 }
 
 fn an_image_is_rolled_out_and_back(cluster: &Cluster) {
