@@ -12,6 +12,7 @@ use crate::request::{Caller, Sender};
 
 pub mod resources;
 mod discovery;
+mod addressed;
 mod audited;
 mod writes;
 mod watch;

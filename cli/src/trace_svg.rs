@@ -348,18 +348,7 @@ fn escaped(text: &str, letters: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn span(id: &str, parent: &str, service: &str, name: &str, start: u64, end: u64) -> TraceSpan {
-        TraceSpan {
-            service: service.into(),
-            span_id: id.into(),
-            parent_span_id: parent.into(),
-            name: name.into(),
-            start_unix_nanos: start * 1_000_000,
-            end_unix_nanos: end * 1_000_000,
-            ..TraceSpan::default()
-        }
-    }
+    use crate::trace_tree::tests::span;
 
     #[test]
     fn a_trace_is_bars_by_service_in_a_tree_with_its_critical_path() {

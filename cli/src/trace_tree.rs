@@ -254,10 +254,11 @@ pub fn duration(nanos: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn span(id: &str, parent: &str, service: &str, name: &str, start: u64, end: u64) -> TraceSpan {
+    /// Times in milliseconds; no end for one that goes on.
+    pub fn span(id: &str, parent: &str, service: &str, name: &str, start: u64, end: u64) -> TraceSpan {
         TraceSpan {
             service: service.into(),
             span_id: id.into(),

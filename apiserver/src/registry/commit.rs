@@ -81,11 +81,15 @@ impl Registry {
         before: Option<i64>,
         fence: Option<&Fence>,
     ) -> Result<Commit, Status> {
-        let span = tracing::info_span!(
-            "store.txn",
-            gantry.resource = info.resource,
-            gantry.operation = operation
-        );
+        // A write that belongs to no trace is not worth a span.
+        let span = match tracing::Span::current().is_none() {
+            true => tracing::Span::none(),
+            false => tracing::info_span!(
+                "store.txn",
+                gantry.resource = info.resource,
+                gantry.operation = operation
+            ),
+        };
         let commit = async {
             let guard = match fence {
                 Some(fence) => Some(self.guard(fence).await?),

@@ -11,6 +11,7 @@ use gantry_proto::selector::{FieldOperator, FieldSelector};
 use gantry_proto::{Kind as _, KindInfo, json, wire};
 use serde_json::Value;
 
+use super::addressed::Addressed;
 use crate::audit::{Asked, Body};
 use crate::request::Verb;
 
@@ -59,23 +60,22 @@ fn asked(verb: Verb, resource: &str, subresource: &str, namespace: &str, name: &
     asked
 }
 
+fn asked_at<R: Addressed>(request: &R) -> Asked {
+    let at = request.address();
+    asked(R::VERB, at.resource, at.subresource, at.namespace, at.name)
+}
+
 /// The same for a request that may leave to its object what it is about.
-fn asked_with(
-    verb: Verb,
-    resource: &str,
-    subresource: &str,
-    (namespace, name): (&str, &str),
-    object: Option<&api::Object>,
-) -> Asked {
-    let own = object.and_then(kind_of);
-    let resource = match own {
-        Some(info) if resource.is_empty() => info.group_resource(),
-        _ => resource.to_owned(),
+fn asked_with<R: Addressed>(request: &R, object: Option<&api::Object>) -> Asked {
+    let at = request.address();
+    let resource = match object.and_then(kind_of) {
+        Some(info) if at.resource.is_empty() => info.group_resource(),
+        _ => at.resource.to_owned(),
     };
     let mut asked = if resource == Binding::INFO.resource {
-        asked(verb, Pod::INFO.resource, "binding", namespace, name)
+        asked(R::VERB, Pod::INFO.resource, "binding", at.namespace, at.name)
     } else {
-        asked(verb, &resource, subresource, namespace, name)
+        asked(R::VERB, &resource, at.subresource, at.namespace, at.name)
     };
     if let Some(metadata) = object.and_then(metadata_of) {
         asked.complete(&metadata);
@@ -116,37 +116,33 @@ fn selected_name(fields: &str) -> String {
 
 impl Audited for api::GetRequest {
     fn asked(&self) -> Option<Asked> {
-        let verb = Verb::Get;
-        let (resource, subresource) = (&self.resource, &self.subresource);
-        Some(asked(verb, resource, subresource, &self.namespace, &self.name))
+        Some(asked_at(self))
     }
 }
 
 impl Audited for api::ListRequest {
     fn asked(&self) -> Option<Asked> {
         let name = selected_name(&self.field_selector);
-        Some(asked(Verb::List, &self.resource, "", &self.namespace, &name))
+        Some(Asked {
+            name,
+            ..asked_at(self)
+        })
     }
 }
 
 impl Audited for api::WatchRequest {
     fn asked(&self) -> Option<Asked> {
         let name = selected_name(&self.field_selector);
-        Some(asked(Verb::Watch, &self.resource, "", &self.namespace, &name))
+        Some(Asked {
+            name,
+            ..asked_at(self)
+        })
     }
 }
 
 impl Audited for api::CreateRequest {
     fn asked(&self) -> Option<Asked> {
-        let place = (self.namespace.as_str(), self.name.as_str());
-        let object = self.object.as_ref();
-        Some(asked_with(
-            Verb::Create,
-            &self.resource,
-            &self.subresource,
-            place,
-            object,
-        ))
+        Some(asked_with(self, self.object.as_ref()))
     }
 
     fn body(&self) -> Option<Body> {
@@ -156,15 +152,7 @@ impl Audited for api::CreateRequest {
 
 impl Audited for api::UpdateRequest {
     fn asked(&self) -> Option<Asked> {
-        let place = (self.namespace.as_str(), self.name.as_str());
-        let object = self.object.as_ref();
-        Some(asked_with(
-            Verb::Update,
-            &self.resource,
-            &self.subresource,
-            place,
-            object,
-        ))
+        Some(asked_with(self, self.object.as_ref()))
     }
 
     fn body(&self) -> Option<Body> {
@@ -174,9 +162,7 @@ impl Audited for api::UpdateRequest {
 
 impl Audited for api::PatchRequest {
     fn asked(&self) -> Option<Asked> {
-        let verb = Verb::Patch;
-        let (resource, subresource) = (&self.resource, &self.subresource);
-        Some(asked(verb, resource, subresource, &self.namespace, &self.name))
+        Some(asked_at(self))
     }
 
     fn body(&self) -> Option<Body> {
@@ -186,8 +172,7 @@ impl Audited for api::PatchRequest {
 
 impl Audited for api::DeleteRequest {
     fn asked(&self) -> Option<Asked> {
-        let verb = Verb::Delete;
-        Some(asked(verb, &self.resource, "", &self.namespace, &self.name))
+        Some(asked_at(self))
     }
 
     fn body(&self) -> Option<Body> {

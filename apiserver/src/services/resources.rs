@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response};
 
+use super::addressed::Addressed;
 use super::audited::AuditedReply;
 use super::{discovery, open, refuse};
 use crate::cache::{Cache, Selection};
@@ -192,7 +193,7 @@ impl ResourcesService {
         Ok((cache, selection))
     }
 
-    /// Answers a request and counts it.
+    /// Answers a request that is counted as `request`.
     async fn answer<T: AuditedReply>(
         &self,
         caller: &Caller,
@@ -237,6 +238,13 @@ impl ResourcesService {
         self.metrics.answer_size(request, answer.get_ref().encoded_len());
         Ok(answer)
     }
+}
+
+/// As what a request is counted.
+fn counted<R: Addressed>(request: &R) -> (Verb, metrics::Request) {
+    let at = request.address();
+    let counted = metrics::Request::new(R::VERB, at.resource, at.subresource, at.namespace, at.name);
+    (R::VERB, counted.dry(request.is_dry()))
 }
 
 fn too_many_requests() -> Status {
@@ -292,14 +300,8 @@ impl Resources for ResourcesService {
         request: Request<api::GetRequest>,
     ) -> Result<Response<api::ObjectReply>, tonic::Status> {
         let (caller, request) = open(request);
-        let counted = metrics::Request::new(
-            Verb::Get,
-            &request.resource,
-            &request.subresource,
-            &request.namespace,
-            &request.name,
-        );
-        self.answer_read(&caller, Verb::Get, &counted, self.read(&caller, request))
+        let (verb, counted) = counted(&request);
+        self.answer_read(&caller, verb, &counted, self.read(&caller, request))
             .await
     }
 
@@ -308,8 +310,8 @@ impl Resources for ResourcesService {
         request: Request<api::ListRequest>,
     ) -> Result<Response<api::ListReply>, tonic::Status> {
         let (caller, request) = open(request);
-        let counted = metrics::Request::new(Verb::List, &request.resource, "", &request.namespace, "");
-        self.answer_read(&caller, Verb::List, &counted, self.list_page(&caller, request))
+        let (verb, counted) = counted(&request);
+        self.answer_read(&caller, verb, &counted, self.list_page(&caller, request))
             .await
     }
 
@@ -320,8 +322,8 @@ impl Resources for ResourcesService {
         request: Request<api::WatchRequest>,
     ) -> Result<Response<WatchStream>, tonic::Status> {
         let (caller, request) = open(request);
-        let counted = metrics::Request::new(Verb::Watch, &request.resource, "", &request.namespace, "");
-        self.answer(&caller, Verb::Watch, &counted, self.open_watch(&caller, request))
+        let (verb, counted) = counted(&request);
+        self.answer(&caller, verb, &counted, self.open_watch(&caller, request))
             .await
     }
 
@@ -330,21 +332,9 @@ impl Resources for ResourcesService {
         request: Request<api::CreateRequest>,
     ) -> Result<Response<api::ObjectReply>, tonic::Status> {
         let (caller, request) = open(request);
-        let counted = metrics::Request::new(
-            Verb::Create,
-            &request.resource,
-            &request.subresource,
-            &request.namespace,
-            &request.name,
-        )
-        .dry(request.dry_run);
-        self.answer(
-            &caller,
-            Verb::Create,
-            &counted,
-            self.create_object(&caller, request),
-        )
-        .await
+        let (verb, counted) = counted(&request);
+        self.answer(&caller, verb, &counted, self.create_object(&caller, request))
+            .await
     }
 
     async fn update(
@@ -352,21 +342,9 @@ impl Resources for ResourcesService {
         request: Request<api::UpdateRequest>,
     ) -> Result<Response<api::ObjectReply>, tonic::Status> {
         let (caller, request) = open(request);
-        let counted = metrics::Request::new(
-            Verb::Update,
-            &request.resource,
-            &request.subresource,
-            &request.namespace,
-            &request.name,
-        )
-        .dry(request.dry_run);
-        self.answer(
-            &caller,
-            Verb::Update,
-            &counted,
-            self.update_object(&caller, request),
-        )
-        .await
+        let (verb, counted) = counted(&request);
+        self.answer(&caller, verb, &counted, self.update_object(&caller, request))
+            .await
     }
 
     async fn patch(
@@ -374,21 +352,9 @@ impl Resources for ResourcesService {
         request: Request<api::PatchRequest>,
     ) -> Result<Response<api::ObjectReply>, tonic::Status> {
         let (caller, request) = open(request);
-        let counted = metrics::Request::new(
-            Verb::Patch,
-            &request.resource,
-            &request.subresource,
-            &request.namespace,
-            &request.name,
-        )
-        .dry(request.dry_run);
-        self.answer(
-            &caller,
-            Verb::Patch,
-            &counted,
-            self.patch_object(&caller, request),
-        )
-        .await
+        let (verb, counted) = counted(&request);
+        self.answer(&caller, verb, &counted, self.patch_object(&caller, request))
+            .await
     }
 
     async fn delete(
@@ -396,25 +362,8 @@ impl Resources for ResourcesService {
         request: Request<api::DeleteRequest>,
     ) -> Result<Response<api::ObjectReply>, tonic::Status> {
         let (caller, request) = open(request);
-        let counted = metrics::Request::new(
-            Verb::Delete,
-            &request.resource,
-            "",
-            &request.namespace,
-            &request.name,
-        )
-        .dry(
-            request
-                .options
-                .as_ref()
-                .is_some_and(|options| !options.dry_run.is_empty()),
-        );
-        self.answer(
-            &caller,
-            Verb::Delete,
-            &counted,
-            self.delete_object(&caller, request),
-        )
-        .await
+        let (verb, counted) = counted(&request);
+        self.answer(&caller, verb, &counted, self.delete_object(&caller, request))
+            .await
     }
 }
