@@ -237,7 +237,7 @@ async fn supervise(shared: &Arc<Shared>, queue: &WorkQueue<Key>, running: &TaskT
                     task.signals.doubt(id);
                 }
             }
-            RuntimeEvent::Resynced => tasks.values().for_each(|task| task.signals.wake()),
+            RuntimeEvent::Resynced => tasks.values().for_each(|task| task.signals.doubt_all()),
         }
     };
     running.spawn(events::follow(shared.runtime.clone(), shutdown.clone(), wake));

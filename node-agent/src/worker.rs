@@ -27,6 +27,7 @@ use crate::pod::plan::{Plan, Step, StopReason, Subject, View, plan};
 use crate::pod::status::{Facts, PULL_ERROR_SHOWN, status};
 use crate::pod::status_patch::status_patch;
 use crate::pod::wish::{self, Wish};
+use crate::runtime;
 use crate::runtime::observe::Observer;
 use gantry_client::{Entry, EventType};
 use gantry_proto::Key;
@@ -69,6 +70,7 @@ pub struct Worker {
     signals: Arc<Ends>,
     memory: Memory,
     observer: Observer,
+    seen: Option<Seen>,
     jobs: Jobs,
     probers: Probers,
     results: mpsc::Receiver<ProbeResult>,
@@ -89,6 +91,12 @@ pub struct Worker {
     doubts: BTreeMap<String, SystemTime>,
 }
 
+/// What the runtime had when it was asked last.
+struct Seen {
+    observed: Arc<Observed>,
+    at: SystemTime,
+}
+
 impl Worker {
     /// `is_gone` for a pod that only the runtime still knows.
     pub fn new(shared: Arc<Shared>, pod: Arc<Entry<Pod>>, signals: Arc<Ends>, is_gone: bool) -> Worker {
@@ -105,6 +113,7 @@ impl Worker {
             jobs: Jobs::default(),
             memory: Memory::default(),
             observer: Observer::default(),
+            seen: None,
             refresh_at: now + REFRESH_EVERY,
             exit_pause: EXIT_FIRST,
             not_run_since: matches!(pod.status().phase.as_str(), "" | "Pending").then_some(now),
@@ -183,7 +192,7 @@ impl Worker {
         self.doubts
             .extend(doubtful.into_iter().map(|id| (id, now + DOUBT)));
         self.doubts.keys().for_each(|id| self.observer.forget(id));
-        let observed = match self.observer.observe(&self.shared.runtime, &self.uid).await {
+        let observed = match self.observe(!ended.is_empty(), now).await {
             Ok(observed) => observed,
             Err(error) => {
                 if !self.is_blind {
@@ -269,6 +278,25 @@ impl Worker {
         Some(self.next_look(&plan, &observed, ended, now))
     }
 
+    /// What the runtime has of the pod: asked for where something may have changed it, else as it was seen last. A
+    /// pod that starts is looked at for the API's sake three times as often, and each question to the runtime takes
+    /// from what the start itself needs.
+    async fn observe(&mut self, has_ended: bool, now: SystemTime) -> runtime::Result<Arc<Observed>> {
+        let is_stale = self.signals.take_stale() || has_ended || !self.doubts.is_empty();
+        let seen = self.seen.take();
+        let is_fresh = |seen: &Seen| seen.at <= now && now < seen.at + CHECK_EVERY;
+        let seen = match seen.filter(|seen| !is_stale && is_fresh(seen)) {
+            Some(seen) => seen,
+            None => Seen {
+                observed: Arc::new(self.observer.observe(&self.shared.runtime, &self.uid).await?),
+                at: now,
+            },
+        };
+        let observed = seen.observed.clone();
+        self.seen = Some(seen);
+        Ok(observed)
+    }
+
     fn is_to_end(&self) -> bool {
         self.gone_since.is_some() || self.pod.metadata().deletion_timestamp.is_some()
     }
@@ -350,6 +378,8 @@ impl Worker {
             Step::Remove { container, id } => self.remove(container, id),
             Step::Abort { container } => {
                 self.jobs.abort(&Subject::Container(container));
+                // How far it came is not known.
+                self.seen = None;
                 self.signals.wake();
             }
             Step::StopSandboxes { ids } => self.stop_sandboxes(ids, span),

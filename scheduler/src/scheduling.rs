@@ -240,6 +240,8 @@ impl Scheduling {
             match decision {
                 Decision::Bind { node } => {
                     let cause = trace::cause_of(&span);
+                    // The queue forgets the pod when it is seen to be bound, which may be before the reply comes.
+                    let (waited, metrics) = (self.queue.attempts(&key), self.metrics.clone());
                     self.model.assume(&key, &pod.object, node.clone());
                     let bind = binding::bind(self.client.clone(), self.recorder.clone(), pod, node);
                     let outcomes = outcomes.clone();
@@ -251,6 +253,9 @@ impl Scheduling {
                                 Outcome::Failed { .. } => "error",
                                 _ => "scheduled",
                             };
+                            if let (Outcome::Bound { .. }, Some((attempts, since))) = (&outcome, waited) {
+                                metrics.scheduled(attempts, since);
+                            }
                             attempt.ended(result, cause.as_ref());
                             let _ = outcomes.send(outcome).await;
                         }
@@ -292,9 +297,6 @@ impl Scheduling {
         match outcome {
             // The assumption ends when the cache shows the binding.
             Outcome::Bound { key } => {
-                if let Some((attempts, since)) = self.queue.attempts(&key) {
-                    self.metrics.scheduled(attempts, since);
-                }
                 self.queue.bound(&key, now());
             }
             Outcome::Reported => {}

@@ -10,6 +10,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a daemon may take to end after SIGTERM before it is killed.
 const END_LIMIT: Duration = Duration::from_secs(30);
 /// How much of a log a failing test shows.
-const LOG_LINES: usize = 40;
+const LOG_LINES: usize = 12;
 
 /// A running engine. It goes away with everything that runs in it; what was built stays.
 pub struct Engine {
@@ -159,7 +160,7 @@ impl Engine {
     }
 
     /// The ends of the logs of what runs and of the engine, for a failing test.
-    pub fn logs(&self) -> String {
+    fn logs(&self) -> String {
         let listed = self.compose(&["ps"]).stdout;
         let logs = self.compose(&["logs", "--no-color", "--tail", &LOG_LINES.to_string()]);
         format!(
@@ -167,6 +168,22 @@ impl Engine {
             logs.stdout,
             self.dockerd.log_tail()
         )
+    }
+
+    /// Does the test's work. When it fails, what runs is heard first, and why it failed is said at the end, where a
+    /// reader looks who has only the end of a long output.
+    pub fn told_last(&self, work: impl FnOnce()) {
+        let Err(failure) = catch_unwind(AssertUnwindSafe(work)) else {
+            return;
+        };
+        eprintln!("{}", self.logs());
+        let why = failure.downcast_ref::<String>().map(String::as_str);
+        eprintln!(
+            "\nThe test failed: {}",
+            why.or(failure.downcast_ref::<&str>().copied())
+                .unwrap_or("it said no reason")
+        );
+        resume_unwind(failure);
     }
 
     fn own_processes(&self) -> Vec<u32> {
@@ -197,9 +214,6 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.logs());
-        }
         self.remove_all();
         self.dockerd.end();
         self.containerd.end();

@@ -26,6 +26,21 @@ pub enum Done {
     Deleted(Result<(), Error>),
 }
 
+impl Done {
+    /// Whether the runtime may have something else of the pod since, even where the step failed.
+    pub fn is_in_the_runtime(&self) -> bool {
+        match self {
+            Done::StatusWritten(_) | Done::Volumes(_) | Done::Released(_) | Done::Deleted(_) => false,
+            Done::Sandbox(_)
+            | Done::Started { .. }
+            | Done::Stopped
+            | Done::SandboxesStopped
+            | Done::Collected
+            | Done::CleanedUp(_) => true,
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Jobs {
     /// Each with its number, so that the end of one that was replaced is told from its successor's.

@@ -18,6 +18,9 @@ impl Worker {
     pub(super) fn take(&mut self, done: Done) {
         let now = now();
         tracing::trace!(object = format_args!("pods/{}", self.key), step = ?done, "done");
+        if done.is_in_the_runtime() {
+            self.seen = None;
+        }
         match done {
             Done::StatusWritten(Ok((said, stored))) => {
                 let stands = self.known.written(*said, &stored);

@@ -15,6 +15,7 @@ use gantry_proto::Kind as _;
 use gantry_proto::core::v1::{ObjectReference, Pod, Service};
 use k8s_cri::v1 as cri;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -145,11 +146,24 @@ pub struct Ends {
     ended: Mutex<BTreeSet<String>>,
     /// Containers whose end, if it was seen, must be read again.
     doubtful: Mutex<BTreeSet<String>>,
+    /// What was seen of the runtime may not be so any more.
+    stale: AtomicBool,
 }
 
 impl Ends {
+    /// For what concerns the API: the runtime is not asked because of it.
     pub fn wake(&self) {
         self.woken.notify_one();
+    }
+
+    /// The runtime is to be asked anew.
+    pub fn doubt_all(&self) {
+        self.stale.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn take_stale(&self) -> bool {
+        self.stale.swap(false, Ordering::AcqRel)
     }
 
     pub fn ended(&self, id: String) {

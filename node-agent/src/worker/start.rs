@@ -1,7 +1,7 @@
 //! Starting a container: image, configuration, create, start.
 
 use super::jobs::Done;
-use super::{Shared, Worker, hooks};
+use super::{Ends, Shared, Worker, hooks};
 use crate::clock::now;
 use crate::image::credentials::credentials;
 use crate::image::policy::{Need, need};
@@ -34,6 +34,7 @@ struct Start {
     sandbox_id: String,
     sandbox_attempt: u32,
     pod_ips: Vec<String>,
+    signals: Arc<Ends>,
 }
 
 impl Worker {
@@ -61,6 +62,7 @@ impl Worker {
             sandbox_attempt: sandbox.map_or(0, |sandbox| sandbox.attempt),
             sandbox_id,
             pod_ips,
+            signals: self.signals.clone(),
         };
         let span = info_span!(
             parent: span,
@@ -116,6 +118,8 @@ impl Start {
         let Some(hook) = self.container.lifecycle().post_start.as_ref() else {
             return Ok(());
         };
+        // The hook may take long, and the container runs meanwhile.
+        self.signals.doubt_all();
         let ip = self.pod_ips.first().cloned().unwrap_or_default();
         let Err(why) = hooks::run(&self.shared.runtime, &self.container, id, &ip, hook).await else {
             return Ok(());

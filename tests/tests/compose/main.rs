@@ -38,23 +38,29 @@ fn a_cluster_in_containers_serves_through_every_loss_and_leaves_nothing() {
         Ok(engine) => engine,
         Err(error) => panic!("{error:#}"),
     };
+    engine.told_last(|| the_cluster_is_used_and_loses_its_parts(&engine));
+}
+
+fn the_cluster_is_used_and_loses_its_parts(engine: &Engine) {
     let administrator = Administrator::new(&engine.access());
     let start = Instant::now();
     engine.must_compose(&["up", "--detach", "--no-build"]);
     println!("up returned after {:?}", start.elapsed());
-    every_service_is_healthy(&engine);
+    every_service_is_healthy(engine);
     three_nodes_are_ready(&administrator);
     println!("the cluster was whole after {:?}", start.elapsed());
 
-    sample::is_applied_from_its_container(&engine);
+    sample::is_applied_from_its_container(engine);
     println!("the sample was rolled out after {:?}", start.elapsed());
-    sample::is_served_from_every_node(&engine, &administrator);
+    sample::is_served_from_every_node(engine, &administrator);
     sample::has_its_trace_in_the_cluster(&administrator);
     administrator.lists_services_by_reflection();
-    monitoring::sees_every_component(&engine, &administrator);
-    failover::no_request_fails_without_one_of_the_control_plane(&engine, &administrator);
-    failover::a_killed_nodes_pods_run_elsewhere(&engine, &administrator);
-    every_service_is_healthy(&engine);
+    println!("the sample was used after {:?}", start.elapsed());
+    monitoring::sees_every_component(engine, &administrator);
+    println!("all was measured after {:?}", start.elapsed());
+    failover::no_request_fails_without_one_of_the_control_plane(engine, &administrator);
+    failover::a_killed_nodes_pods_run_elsewhere(engine, &administrator);
+    every_service_is_healthy(engine);
     println!(
         "{}",
         engine.must_docker(&["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}"])
