@@ -31,6 +31,8 @@ keep() {
         while [ -z "$stopping" ]; do
             "$@" &
             child=$!
+            # The signal may have come since the loop asked.
+            [ -z "$stopping" ] || kill "$child" 2>/dev/null
             wait "$child"
             status=$?
             # The signal interrupts the first wait; the program is still ending then.
@@ -51,14 +53,16 @@ stop() {
 }
 
 mount_cgroups() {
-    local hierarchies controllers path name alias
+    local processes process hierarchies controllers path name alias
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
         mount -t cgroup2 cgroup2 /sys/fs/cgroup
         # A cgroup with processes in it can give nothing to cgroups below it.
         mkdir -p /sys/fs/cgroup/node
-        while read -r process; do
+        # All at once: the list grows shorter while it is read.
+        mapfile -t processes </sys/fs/cgroup/cgroup.procs
+        for process in "${processes[@]}"; do
             echo "$process" >/sys/fs/cgroup/node/cgroup.procs || true
-        done </sys/fs/cgroup/cgroup.procs
+        done
         sed -e 's/\(^\| \)/&+/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
         return
     fi
@@ -78,6 +82,9 @@ mount_cgroups() {
     done <<<"$hierarchies"
 }
 
+# The first process ignores a signal that it has not asked for, and would be killed half a minute later. Until the agent
+# runs there is nothing to clean up.
+trap 'exit 0' TERM INT
 mount_cgroups
 # Docker mounts it read-only where a container is not privileged; the agent and the CNI plugins set the
 # switches of this container's own network there.
