@@ -69,11 +69,10 @@ pub fn may_inspect(user: &User) -> bool {
 }
 
 /// Like [`may_inspect`], with the answer told to the audit log.
-pub fn audited_inspection(user: &User, trail: &Trail) -> bool {
-    let allowed = may_inspect(user);
-    let denial = (!allowed).then(|| Denial::NoRule(String::new()));
-    trail.authorized(allowed, || reason(user, denial.as_ref()));
-    allowed
+pub fn inspect(user: &User, trail: &Trail) -> Option<Denial> {
+    let denial = (!may_inspect(user)).then(|| Denial::NoRule(String::new()));
+    trail.authorized(denial.is_none(), || reason(user, denial.as_ref()));
+    denial
 }
 
 /// Why a request is allowed, or is denied, for the audit log.

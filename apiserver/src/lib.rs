@@ -48,7 +48,7 @@ pub use allocation::{parse_cidr, parse_port_range};
 
 use allocation::Ranges;
 use measured_store::MeasuredStore;
-use metrics::{CachesCollector, Metrics};
+use metrics::{AuthorizationsCollector, CachesCollector, Metrics};
 use node_streams::NodeStreams;
 use registry::Registry;
 use services::resources::{MAX_IN_FLIGHT, ResourcesService};
@@ -121,6 +121,7 @@ pub async fn run_on(
     });
     let registry = Arc::new(Registry::new(store.clone(), ranges));
     metrics_registry.register_collector(CachesCollector(registry.clone()));
+    metrics_registry.register_collector(AuthorizationsCollector(registry.authorizations().clone()));
     let reachable = readiness::add_checks(&health, &registry);
     let (health_reporter, _) = tonic_health::server::health_reporter();
     readiness::begin(&health_reporter).await;

@@ -22,12 +22,37 @@ impl<S: Sync> MeasuredStore<S> {
         key: String,
         call: BoxFuture<'a, Result<T, Error>>,
     ) -> BoxFuture<'a, Result<T, Error>> {
-        let start = Instant::now();
-        call.inspect(move |outcome| {
-            let took = start.elapsed();
-            self.metrics.store_call(operation, &key, took, outcome.is_ok());
-        })
+        async move {
+            let mut measured = Call {
+                metrics: &self.metrics,
+                operation,
+                key,
+                start: Instant::now(),
+                has_succeeded: false,
+            };
+            let outcome = call.await;
+            measured.has_succeeded = outcome.is_ok();
+            outcome
+        }
         .boxed()
+    }
+}
+
+/// A call that is counted when it is dropped: after its reply, or before it, when whoever asked has lost patience with a
+/// store that does not answer.
+struct Call<'a> {
+    metrics: &'a Metrics,
+    operation: &'static str,
+    key: String,
+    start: Instant,
+    has_succeeded: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let took = self.start.elapsed();
+        self.metrics
+            .store_call(self.operation, &self.key, took, self.has_succeeded);
     }
 }
 
@@ -111,6 +136,26 @@ mod tests {
                 ..Txn::default()
             };
             assert_eq!(purpose(&txn), (name, key()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_waits_for_any_more_has_failed() {
+        let registry = gantry_telemetry::metrics::Registry::new();
+        let store = MeasuredStore {
+            store: (),
+            metrics: Metrics::new(&registry),
+        };
+        let measure = |call| store.measure("get", "/registry/pods/default/web".into(), call);
+        measure(futures::future::ready(Ok(())).boxed()).await.unwrap();
+        assert!(futures::poll!(measure(futures::future::pending().boxed())).is_pending());
+        let text = gantry_telemetry::metrics::encode(&registry);
+        let labels = "{operation=\"get\",group=\"\",resource=\"pods\"}";
+        for line in [
+            format!("etcd_request_duration_seconds_count{labels} 2"),
+            format!("etcd_request_errors_total{labels} 1"),
+        ] {
+            assert!(text.contains(&line), "{line} is not in {text}");
         }
     }
 }

@@ -17,11 +17,15 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use crate::request::Verb;
 
-mod caches;
+mod pending;
 mod in_flight;
+mod caches;
+mod authorizations;
 
+pub use authorizations::{Authorizations, AuthorizationsCollector};
 pub use caches::CachesCollector;
 use in_flight::{InFlight, InFlightCollector, Place};
+pub use pending::Pending;
 
 /// Seconds. From 5 ms on they are Kubernetes', on which rules of others rely (`le="1"`, `le="5"`, `le="30"`); those
 /// below tell a cached read from a write.
@@ -96,24 +100,56 @@ struct StoreCall {
 }
 
 impl Request {
-    /// `resource` as the client wrote it, and its group with it; `name` and `namespace` only say whether there is one.
-    pub fn new(verb: Verb, resource: &str, subresource: &str, namespace: &str, name: &str) -> Request {
-        let info = KindInfo::of_resource(resource);
-        let subresource = match subresource {
-            "" => "",
-            _ => info
-                .and_then(|info| info.subresources.iter().find(|one| one.name() == subresource))
-                .map_or("unknown", |one| one.name()),
+    /// `kind` is `None` for a resource that is not ours; `name` and `namespace` only say whether there is one.
+    pub fn new(
+        verb: Verb,
+        kind: Option<&'static KindInfo>,
+        subresource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Request {
+        let namespace = if kind.is_none_or(|info| info.namespaced) {
+            namespace
+        } else {
+            ""
         };
         let target = Target {
-            group: info.map_or("", |info| info.group),
-            version: info.map_or("", |info| info.version),
-            resource: info.map_or("unknown", |info| info.resource),
-            subresource,
+            group: kind.map_or("", |info| info.group),
+            version: kind.map_or("", |info| info.version),
+            resource: kind.map_or("unknown", |info| info.resource),
+            subresource: known_subresource(kind, subresource),
             scope: scope(verb, namespace, name),
         };
         Request {
             verb: reported(verb),
+            dry_run: "",
+            target,
+            component: COMPONENT,
+        }
+    }
+
+    /// `resource` as the client wrote it, and its group with it.
+    pub fn of(verb: Verb, resource: &str, subresource: &str, namespace: &str, name: &str) -> Request {
+        Request::new(
+            verb,
+            KindInfo::of_resource(resource),
+            subresource,
+            namespace,
+            name,
+        )
+    }
+
+    /// A gRPC method that is about no object, by its path: as Kubernetes counts a page.
+    pub fn of_method(path: &'static str) -> Request {
+        let target = Target {
+            group: "",
+            version: "",
+            resource: "",
+            subresource: path,
+            scope: "",
+        };
+        Request {
+            verb: "POST",
             dry_run: "",
             target,
             component: COMPONENT,
@@ -137,6 +173,23 @@ impl Request {
     fn is_read(&self) -> bool {
         matches!(self.verb, "GET" | "LIST" | "WATCH")
     }
+
+    /// Whether it takes as long as its client likes, which says nothing of the server.
+    fn lasts(&self) -> bool {
+        self.verb == "WATCH" || matches!(self.target.subresource, "log" | "proxy")
+    }
+}
+
+/// What is asked of the server about an object beyond the subresources that its kind has.
+const OTHER_SUBRESOURCES: [&str; 3] = ["proxy", "trace", "why"];
+
+fn known_subresource(kind: Option<&KindInfo>, subresource: &str) -> &'static str {
+    if subresource.is_empty() {
+        return "";
+    }
+    let own = kind.into_iter().flat_map(|info| info.subresources);
+    let mut known = own.map(|one| one.name()).chain(OTHER_SUBRESOURCES);
+    known.find(|one| *one == subresource).unwrap_or("unknown")
 }
 
 /// As in Kubernetes: HTTP's methods, with LIST and WATCH told apart from GET.
@@ -155,7 +208,8 @@ fn reported(verb: Verb) -> &'static str {
 /// Kubernetes' CleanScope (k8s.io/apiserver/pkg/endpoints/metrics).
 fn scope(verb: Verb, namespace: &str, name: &str) -> &'static str {
     match verb {
-        Verb::Create => "resource",
+        // An update may leave the name to its object.
+        Verb::Create | Verb::Update => "resource",
         _ if !name.is_empty() => "resource",
         _ if !namespace.is_empty() => "namespace",
         _ => "cluster",
@@ -205,12 +259,12 @@ impl Metrics {
         );
         registry.register(
             "apiserver_request_duration_seconds",
-            "How long requests took, watches excepted",
+            "How long requests took, but for those that last: watches, logs and uploads",
             metrics.request_seconds.clone(),
         );
         registry.register(
             "apiserver_request_sli_duration_seconds",
-            "How long requests took, watches and the wait for a place excepted",
+            "How long requests took, but for those that last, without the wait for a place",
             metrics.sli_seconds.clone(),
         );
         registry.register(
@@ -261,15 +315,20 @@ impl Metrics {
         kind.enter(now())
     }
 
-    /// Counts an answered request that the current span belongs to. `took` is how long it took, and how much of that
-    /// it waited for a place; `None` for a watch.
-    pub fn answered(&self, request: &Request, code: i32, took: Option<(Duration, Duration)>) {
+    /// Begins to time a request that is counted when it is answered.
+    pub fn pending<'a>(&'a self, request: &'a Request) -> Pending<'a> {
+        Pending::new(self, request)
+    }
+
+    /// Counts an answered request that the current span belongs to, with how long it took, and how much of that it
+    /// waited for a place.
+    fn answered(&self, request: &Request, code: i32, (took, waited): (Duration, Duration)) {
         let outcome = Outcome {
             request: request.clone(),
             code,
         };
         self.requests.get_or_create(&outcome).inc();
-        if let Some((took, waited)) = took {
+        if !request.lasts() {
             self.request_seconds
                 .get_or_create(request)
                 .observe(took.as_secs_f64(), trace::current_cause().as_ref());
@@ -312,7 +371,7 @@ impl Metrics {
     }
 
     pub fn watch_opened(&self, info: &'static KindInfo, namespace: &str) -> OpenWatch {
-        let request = Request::new(Verb::Watch, &info.group_resource(), "", namespace, "").kept();
+        let request = Request::new(Verb::Watch, Some(info), "", namespace, "").kept();
         let open = self.long_running.get_or_create_owned(&request);
         open.inc();
         let watched = Watched {
@@ -364,13 +423,24 @@ mod tests {
     fn requests_have_kubernetes_labels_and_nothing_that_a_client_made_up() {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry);
-        let took = Some((Duration::from_millis(3), Duration::from_millis(1)));
-        let bind = Request::new(Verb::Create, "pods", "binding", "default", "web");
+        let took = (Duration::from_millis(3), Duration::from_millis(1));
+        let bind = Request::of(Verb::Create, "pods", "binding", "default", "web");
         metrics.answered(&bind, 201, took);
-        let apply = Request::new(Verb::Patch, "deployments.apps", "", "default", "web").dry(true);
+        let apply = Request::of(Verb::Patch, "deployments.apps", "", "default", "web").dry(true);
         metrics.answered(&apply, 200, took);
-        metrics.answer_size(&Request::new(Verb::List, "nodes", "", "", ""), 5_000);
-        metrics.terminated(&Request::new(Verb::Get, "made-up", "more", "x", "y"), 429);
+        metrics.answer_size(&Request::of(Verb::List, "nodes", "", "", ""), 5_000);
+        metrics.terminated(&Request::of(Verb::Get, "made-up", "more", "x", "y"), 429);
+        metrics.answered(
+            &Request::of(Verb::Get, "pods", "log", "default", "web"),
+            200,
+            took,
+        );
+        metrics.answered(
+            &Request::of(Verb::Create, "nodes", "proxy", "default", "n1"),
+            201,
+            took,
+        );
+        metrics.answered(&Request::of_method("/gantry.api.v1.Traces/Report"), 200, took);
         metrics.store_call("create", "/registry/pods/default/web", Duration::ZERO, false);
         let watch = metrics.watch_opened(KindInfo::of_resource("pods").unwrap(), "");
         watch.sent(2);
@@ -383,6 +453,9 @@ mod tests {
             "apiserver_request_sli_duration_seconds_sum{verb=\"POST\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"binding\",scope=\"resource\",component=\"apiserver\"} 0.002",
             "apiserver_response_sizes_sum{verb=\"LIST\",group=\"\",version=\"v1\",resource=\"nodes\",subresource=\"\",scope=\"cluster\",component=\"apiserver\"} 5000.0",
             "apiserver_request_terminations_total{verb=\"GET\",group=\"\",version=\"\",resource=\"unknown\",subresource=\"unknown\",scope=\"resource\",component=\"apiserver\",code=\"429\"} 1",
+            "apiserver_request_total{verb=\"GET\",dry_run=\"\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"log\",scope=\"resource\",component=\"apiserver\",code=\"200\"} 1",
+            "apiserver_request_total{verb=\"POST\",dry_run=\"\",group=\"\",version=\"v1\",resource=\"nodes\",subresource=\"proxy\",scope=\"resource\",component=\"apiserver\",code=\"201\"} 1",
+            "apiserver_request_total{verb=\"POST\",dry_run=\"\",group=\"\",version=\"\",resource=\"\",subresource=\"/gantry.api.v1.Traces/Report\",scope=\"\",component=\"apiserver\",code=\"200\"} 1",
             "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1",
             "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 0",
             "apiserver_longrunning_requests{verb=\"WATCH\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",scope=\"cluster\",component=\"apiserver\"} 1",
@@ -393,5 +466,10 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }
+        let uploads = "apiserver_request_duration_seconds_count{verb=\"POST\",dry_run=\"\",group=\"\",version=\"v1\",resource=\"nodes\"";
+        assert!(
+            !text.contains(uploads),
+            "an upload's length says nothing of the server: {text}"
+        );
     }
 }

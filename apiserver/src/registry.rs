@@ -18,6 +18,7 @@ use crate::allocation::Ranges;
 use crate::authentication::User;
 use crate::authorization::{self, Condition, Decision};
 use crate::cache::{Cache, Selection, State};
+use crate::metrics::Authorizations;
 use crate::request::{Attributes, Caller};
 use crate::strategy;
 
@@ -77,6 +78,7 @@ pub struct Registry {
     event_leases: event_leases::EventLeases,
     /// Whether the namespaces that every cluster has are there.
     has_system_namespaces: AtomicBool,
+    authorizations: Arc<Authorizations>,
 }
 
 impl Registry {
@@ -91,6 +93,7 @@ impl Registry {
             ranges,
             event_leases: event_leases::EventLeases::default(),
             has_system_namespaces: AtomicBool::new(false),
+            authorizations: Arc::default(),
         }
     }
 
@@ -107,6 +110,11 @@ impl Registry {
 
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// How requests were decided on.
+    pub fn authorizations(&self) -> &Arc<Authorizations> {
+        &self.authorizations
     }
 
     /// Whether the namespaces that every cluster has are there.
@@ -130,9 +138,13 @@ impl Registry {
         let denial = match authorization::authorize(&caller.user, request) {
             Decision::Allow => None,
             Decision::Deny(denial) => Some(denial),
-            Decision::OnlyIf(condition) => match self.holds(&condition, request).await? {
-                true => None,
-                false => Some(authorization::unmet(
+            Decision::OnlyIf(condition) => match self.holds(&condition, request).await {
+                Err(status) => {
+                    self.authorizations.failed();
+                    return Err(status);
+                }
+                Ok(true) => None,
+                Ok(false) => Some(authorization::unmet(
                     &condition,
                     request.verb,
                     request.subresource,
@@ -140,6 +152,7 @@ impl Registry {
             },
         };
         let allowed = denial.is_none();
+        self.authorizations.decided(denial.as_ref());
         caller
             .trail
             .authorized(allowed, || authorization::reason(&caller.user, denial.as_ref()));

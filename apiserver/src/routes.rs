@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -22,8 +22,8 @@ use tonic_health::server::HealthReporter;
 use tonic_reflection::server::Builder as Reflection;
 
 use crate::authorization;
+use crate::metrics::Authorizations;
 use crate::node_streams::NodeStreams;
-use crate::registry::Registry;
 use crate::request::Sender;
 use crate::services::diagnostics::DiagnosticsService;
 use crate::services::nodes::NodesService;
@@ -52,9 +52,10 @@ pub fn router(
     health_reporter: HealthReporter,
     metrics: MetricsRegistry,
 ) -> anyhow::Result<Router> {
+    let authorizations = resources.registry.authorizations().clone();
     let pages = gantry_telemetry::serve::router(metrics, health)
         .route("/version", routing::get(version))
-        .layer(middleware::from_fn(check_page));
+        .layer(middleware::from_fn_with_state(authorizations, check_page));
     Ok(grpc(resources, nodes, health_reporter)?
         .into_axum_router()
         .merge(pages)
@@ -66,20 +67,27 @@ fn grpc(
     nodes: Arc<NodeStreams>,
     health_reporter: HealthReporter,
 ) -> anyhow::Result<Routes> {
-    let registry: Arc<Registry> = resources.registry.clone();
+    let (registry, metrics) = (resources.registry.clone(), resources.metrics.clone());
     let pods = PodsService {
         registry: registry.clone(),
         nodes: nodes.clone(),
+        metrics: metrics.clone(),
     };
     let diagnostics = DiagnosticsService {
         registry: registry.clone(),
         nodes: nodes.clone(),
+        metrics: metrics.clone(),
     };
     let traces = TracesService {
         registry: registry.clone(),
         nodes: nodes.clone(),
+        metrics: metrics.clone(),
     };
-    let nodes = NodesService { registry, nodes };
+    let nodes = NodesService {
+        registry,
+        nodes,
+        metrics,
+    };
     let reflection = || {
         let described = [
             schema::DESCRIPTORS,
@@ -110,11 +118,16 @@ fn grpc(
 }
 
 /// Health and version are anybody's business; metrics and single checks are not.
-async fn check_page(request: Request, next: Next) -> Response {
+async fn check_page(
+    State(authorizations): State<Arc<Authorizations>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path();
     let open = matches!(path, "/livez" | "/readyz" | "/healthz" | "/version");
     let sender = request.extensions().get::<Sender>();
     if open {
+        authorizations.decided(None);
         if let Some(sender) = sender {
             sender
                 .trail
@@ -122,7 +135,12 @@ async fn check_page(request: Request, next: Next) -> Response {
         }
         return next.run(request).await;
     }
-    if sender.is_some_and(|sender| authorization::audited_inspection(&sender.user, &sender.trail)) {
+    let denial = match sender {
+        Some(sender) => authorization::inspect(&sender.user, &sender.trail),
+        None => Some(authorization::Denial::NoRule(String::new())),
+    };
+    authorizations.decided(denial.as_ref());
+    if denial.is_none() {
         return next.run(request).await;
     }
     let name = sender.map_or(crate::authentication::ANONYMOUS, |sender| {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use gantry_proto::meta::v1::Status;
+use gantry_proto::status;
 use prost::Message as _;
 
 use crate::audit::Trail;
 use crate::authentication::User;
+use crate::metrics::{self, Metrics};
 use crate::request::{Caller, Sender};
 
 pub mod resources;
@@ -53,6 +55,22 @@ fn open<T: Audited>(request: tonic::Request<T>) -> (Caller, T) {
     (caller, message)
 }
 
+/// Counts a request that others answer, who wait for as long as they do. `done` is the code of a success.
+async fn counted<T>(
+    metrics: &Metrics,
+    request: metrics::Request,
+    done: i32,
+    work: impl Future<Output = Result<T, tonic::Status>>,
+) -> Result<T, tonic::Status> {
+    let pending = metrics.pending(&request);
+    let result = work.await;
+    pending.answered(match &result {
+        Ok(_) => done,
+        Err(error) => status::of_grpc(error).code,
+    });
+    result
+}
+
 /// A failure's message, kept short enough for the headers that carry it: a client takes 16 KiB of headers, and the
 /// text is in them about four times (percent-encoded, and in base64 with its causes).
 const MAX_FAILURE_BYTES: usize = 3 << 10;
@@ -76,7 +94,6 @@ fn refuse(mut status: Status) -> tonic::Status {
 #[cfg(test)]
 mod tests {
     use gantry_proto::meta::v1::StatusCause;
-    use gantry_proto::status;
 
     use super::*;
 

@@ -93,6 +93,14 @@ impl RotatingFile {
             aside = self.backup(at);
         }
         fs::rename(&self.path, aside)?;
+        // Lines that can be written must not be lost because an old file is in somebody else's hands.
+        if let Err(error) = self.remove_oldest() {
+            tracing::warn!(path = %self.path.display(), %error, "old files of the audit log cannot be removed");
+        }
+        Ok(())
+    }
+
+    fn remove_oldest(&self) -> io::Result<()> {
         let backups = self.backups()?;
         let too_many = backups.len().saturating_sub(self.max_backups);
         for oldest in &backups[..too_many] {
@@ -252,6 +260,18 @@ mod tests {
         }
         let kept = folder.files().iter().filter(|(_, text)| text == "kept").count();
         assert_eq!((kept, folder.files().len()), (3, 5));
+    }
+
+    #[test]
+    fn no_line_is_lost_because_an_old_file_cannot_be_removed() {
+        let folder = Folder::new("stuck");
+        let mut log = RotatingFile::open(folder.0.join("audit.log"), 1, 0).unwrap();
+        // A folder is not removed as a file is.
+        fs::create_dir(folder.0.join("audit-2000-01-01T00-00-00.000.log")).unwrap();
+        for second in 0..3 {
+            log.append(b"line\n", at(second)).unwrap();
+        }
+        assert_eq!(fs::read_to_string(folder.0.join("audit.log")).unwrap(), "line\n");
     }
 
     #[test]

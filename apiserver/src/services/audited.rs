@@ -5,13 +5,13 @@
 use gantry_proto::any::Any;
 use gantry_proto::api::v1::object::Form;
 use gantry_proto::api::v1::{self as api};
-use gantry_proto::core::v1::{Binding, Pod};
+use gantry_proto::core::v1::Pod;
 use gantry_proto::meta::v1::ObjectMeta;
 use gantry_proto::selector::{FieldOperator, FieldSelector};
-use gantry_proto::{Kind as _, KindInfo, json, wire};
-use serde_json::Value;
+use gantry_proto::{Kind as _, json, wire};
+use prost_types::value;
 
-use super::addressed::Addressed;
+use super::addressed::{Address, Addressed, at};
 use crate::audit::{Asked, Body};
 use crate::request::Verb;
 
@@ -37,69 +37,50 @@ pub trait AuditedReply {
     }
 }
 
-/// What a request's own fields say. A resource that is not ours is told as it was written.
-fn asked(verb: Verb, resource: &str, subresource: &str, namespace: &str, name: &str) -> Asked {
-    let mut asked = match KindInfo::of_resource(resource) {
+/// A resource that is not ours is told as it was written.
+fn asked(verb: Verb, at: Address<'_>) -> Asked {
+    let mut asked = match at.kind {
         Some(info) => Asked {
-            namespace: if info.namespaced { namespace } else { "" }.to_owned(),
+            namespace: if info.namespaced { at.namespace } else { "" }.to_owned(),
             ..Asked::of(verb, info)
         },
         None => {
-            let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+            let (resource, group) = at.resource.split_once('.').unwrap_or((at.resource, ""));
             Asked {
                 group: group.to_owned(),
                 version: String::new(),
                 resource: resource.to_owned(),
-                namespace: namespace.to_owned(),
+                namespace: at.namespace.to_owned(),
                 ..Asked::of(verb, Pod::INFO)
             }
         }
     };
-    subresource.clone_into(&mut asked.subresource);
-    name.clone_into(&mut asked.name);
+    at.subresource.clone_into(&mut asked.subresource);
+    at.name.clone_into(&mut asked.name);
     asked
 }
 
 fn asked_at<R: Addressed>(request: &R) -> Asked {
-    let at = request.address();
-    asked(R::VERB, at.resource, at.subresource, at.namespace, at.name)
+    asked(R::VERB, request.address())
 }
 
-/// The same for a request that may leave to its object what it is about.
+/// The same for a request whose object may say more.
 fn asked_with<R: Addressed>(request: &R, object: Option<&api::Object>) -> Asked {
-    let at = request.address();
-    let resource = match object.and_then(kind_of) {
-        Some(info) if at.resource.is_empty() => info.group_resource(),
-        _ => at.resource.to_owned(),
-    };
-    let mut asked = if resource == Binding::INFO.resource {
-        asked(R::VERB, Pod::INFO.resource, "binding", at.namespace, at.name)
-    } else {
-        asked(R::VERB, &resource, at.subresource, at.namespace, at.name)
-    };
+    let mut asked = asked_at(request);
     if let Some(metadata) = object.and_then(metadata_of) {
         asked.complete(&metadata);
     }
     asked
 }
 
-fn kind_of(object: &api::Object) -> Option<&'static KindInfo> {
-    match object.form.as_ref()? {
-        Form::Any(any) => KindInfo::of_message(any.message()),
-        Form::Json(object) => {
-            let value = json::struct_to_value(object.clone());
-            let text = |field| value.get(field).and_then(Value::as_str);
-            KindInfo::of_object(text("apiVersion")?, text("kind")?)
-        }
-    }
-}
-
 fn metadata_of(object: &api::Object) -> Option<ObjectMeta> {
     match object.form.as_ref()? {
         Form::Any(Any { value, .. }) => wire::metadata(value).ok(),
         Form::Json(object) => {
-            let mut value = json::struct_to_value(object.clone());
-            serde_json::from_value(value.get_mut("metadata")?.take()).ok()
+            let value::Kind::StructValue(metadata) = object.fields.get("metadata")?.kind.as_ref()? else {
+                return None;
+            };
+            serde_json::from_value(json::struct_to_value(metadata.clone())).ok()
         }
     }
 }
@@ -183,14 +164,16 @@ impl Audited for api::DeleteRequest {
 impl Audited for api::LogsRequest {
     fn asked(&self) -> Option<Asked> {
         let verb = Verb::Get;
-        Some(asked(verb, Pod::INFO.resource, "log", &self.namespace, &self.pod))
+        let at = at(Pod::INFO.resource, "log", &self.namespace, &self.pod);
+        Some(asked(verb, at))
     }
 }
 
 impl Audited for api::WhyRequest {
     fn asked(&self) -> Option<Asked> {
         let verb = Verb::Get;
-        Some(asked(verb, &self.resource, "", &self.namespace, &self.name))
+        let at = at(&self.resource, "", &self.namespace, &self.name);
+        Some(asked(verb, at))
     }
 }
 
@@ -198,7 +181,7 @@ impl Audited for api::ReadTraceRequest {
     fn asked(&self) -> Option<Asked> {
         let verb = Verb::Get;
         let by_object = self.trace_id.is_empty();
-        by_object.then(|| asked(verb, &self.resource, "", &self.namespace, &self.name))
+        by_object.then(|| asked(verb, at(&self.resource, "", &self.namespace, &self.name)))
     }
 }
 
@@ -226,7 +209,7 @@ mod tests {
     use super::*;
 
     fn create(resource: &str, text: &str) -> Asked {
-        let value: Value = serde_json::from_str(text).unwrap();
+        let value = serde_json::from_str(text).unwrap();
         let request = api::CreateRequest {
             resource: resource.into(),
             object: Some(api::Object {

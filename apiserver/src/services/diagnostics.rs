@@ -13,7 +13,8 @@ use gantry_proto::{Key, Kind as _, KindInfo};
 use prost::Message as _;
 use tonic::{Request, Response};
 
-use super::{open, refuse};
+use super::{counted, open, refuse};
+use crate::metrics::{self, Metrics};
 use crate::node_streams::{Connection, NodeStreams};
 use crate::registry::{Registry, bad_request};
 use crate::request::{Attributes, Caller, Verb};
@@ -25,6 +26,7 @@ const LEASE_NAME: &str = "gantry-scheduler";
 pub struct DiagnosticsService {
     pub registry: Arc<Registry>,
     pub nodes: Arc<NodeStreams>,
+    pub metrics: Metrics,
 }
 
 impl DiagnosticsService {
@@ -88,8 +90,13 @@ fn unavailable(why: &str) -> Status {
 impl Diagnostics for DiagnosticsService {
     async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyReply>, tonic::Status> {
         let (caller, request) = open(request);
-        let mut scheduler = self.scheduler(&caller, &request).await.map_err(refuse)?;
-        scheduler.why(request).await
+        let (resource, namespace, name) = (&request.resource, &request.namespace, &request.name);
+        let asked = metrics::Request::of(Verb::Get, resource, "why", namespace, name);
+        counted(&self.metrics, asked, 200, async {
+            let mut scheduler = self.scheduler(&caller, &request).await.map_err(refuse)?;
+            scheduler.why(request).await
+        })
+        .await
     }
 }
 

@@ -9,8 +9,9 @@ use gantry_proto::api::v1::{ImportImageReply, ImportImageRequest};
 use gantry_proto::core::v1::Node;
 use tonic::{Request, Response, Streaming};
 
-use super::{caller, refuse};
+use super::{caller, counted, refuse};
 use crate::audit::Asked;
+use crate::metrics::{self, Metrics};
 use crate::node_streams::NodeStreams;
 use crate::registry::{Registry, bad_request};
 use crate::request::{Attributes, Verb};
@@ -19,11 +20,11 @@ use crate::request::{Attributes, Verb};
 pub struct NodesService {
     pub registry: Arc<Registry>,
     pub nodes: Arc<NodeStreams>,
+    pub metrics: Metrics,
 }
 
-#[tonic::async_trait]
-impl Nodes for NodesService {
-    async fn import_image(
+impl NodesService {
+    async fn import(
         &self,
         request: Request<Streaming<ImportImageRequest>>,
     ) -> Result<Response<ImportImageReply>, tonic::Status> {
@@ -80,5 +81,16 @@ impl Nodes for NodesService {
             Ok(status) = upload_broken => Err(status),
             reply = agent.import_image(upload) => reply,
         }
+    }
+}
+
+#[tonic::async_trait]
+impl Nodes for NodesService {
+    async fn import_image(
+        &self,
+        request: Request<Streaming<ImportImageRequest>>,
+    ) -> Result<Response<ImportImageReply>, tonic::Status> {
+        let asked = metrics::Request::new(Verb::Create, Some(Node::INFO), "proxy", "", "");
+        counted(&self.metrics, asked, 201, self.import(request)).await
     }
 }

@@ -12,7 +12,8 @@ use gantry_proto::{Key, Kind as _};
 use prost::Message as _;
 use tonic::{Request, Response};
 
-use super::{open, refuse};
+use super::{counted, open, refuse};
+use crate::metrics::{self, Metrics};
 use crate::node_streams::NodeStreams;
 use crate::registry::{Registry, bad_request};
 use crate::request::{Attributes, Caller, Verb};
@@ -21,6 +22,7 @@ use crate::request::{Attributes, Caller, Verb};
 pub struct PodsService {
     pub registry: Arc<Registry>,
     pub nodes: Arc<NodeStreams>,
+    pub metrics: Metrics,
 }
 
 impl PodsService {
@@ -108,10 +110,15 @@ impl Pods for PodsService {
 
     async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, tonic::Status> {
         let (caller, request) = open(request);
-        let (node, request) = self.resolve(&caller, request).await.map_err(refuse)?;
-        let mut agent = self.nodes.agent(&self.registry, &node).await.map_err(refuse)?;
-        let reply = agent.logs(request).await?;
-        Ok(Response::new(Box::pin(reply.into_inner())))
+        let (namespace, pod) = (&request.namespace, &request.pod);
+        let asked = metrics::Request::new(Verb::Get, Some(Pod::INFO), "log", namespace, pod);
+        counted(&self.metrics, asked, 200, async {
+            let (node, request) = self.resolve(&caller, request).await.map_err(refuse)?;
+            let mut agent = self.nodes.agent(&self.registry, &node).await.map_err(refuse)?;
+            let reply = agent.logs(request).await?;
+            Ok(Response::new(Box::pin(reply.into_inner()) as Self::LogsStream))
+        })
+        .await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::Stream;
 use gantry_proto::api::v1::resources_server::Resources;
@@ -201,9 +201,9 @@ impl ResourcesService {
         request: &metrics::Request,
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<Response<T>, tonic::Status> {
-        let start = Instant::now();
+        let mut pending = self.metrics.pending(request);
         let acquired = timeout(PLACE_PATIENCE, self.places.acquire()).await;
-        let waited = start.elapsed();
+        pending.has_waited();
         let result = match acquired {
             Ok(_place) => {
                 let _counted = self.metrics.begin(request);
@@ -217,8 +217,7 @@ impl ResourcesService {
         };
         let done = if verb == Verb::Create { 201 } else { 200 };
         let code = result.as_ref().map_or_else(|status| status.code, |_| done);
-        let took = (verb != Verb::Watch).then(|| (start.elapsed(), waited));
-        self.metrics.answered(request, code, took);
+        pending.answered(code);
         if let Ok(reply) = &result {
             caller.trail.about(|| reply.about());
             caller.trail.response(|| reply.body());
@@ -243,7 +242,7 @@ impl ResourcesService {
 /// As what a request is counted.
 fn counted<R: Addressed>(request: &R) -> (Verb, metrics::Request) {
     let at = request.address();
-    let counted = metrics::Request::new(R::VERB, at.resource, at.subresource, at.namespace, at.name);
+    let counted = metrics::Request::new(R::VERB, at.kind, at.subresource, at.namespace, at.name);
     (R::VERB, counted.dry(request.is_dry()))
 }
 
@@ -290,9 +289,11 @@ impl Resources for ResourcesService {
         &self,
         _request: Request<api::DiscoverRequest>,
     ) -> Result<Response<api::DiscoverReply>, tonic::Status> {
-        Ok(Response::new(discovery::discover(
-            self.registry.caches().map(|cache| cache.kind()),
-        )))
+        let request = metrics::Request::of_method("/gantry.api.v1.Resources/Discover");
+        let pending = self.metrics.pending(&request);
+        let found = discovery::discover(self.registry.caches().map(|cache| cache.kind()));
+        pending.answered(200);
+        Ok(Response::new(found))
     }
 
     async fn get(

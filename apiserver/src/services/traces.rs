@@ -24,8 +24,9 @@ use serde::Deserialize;
 use tonic::{Request, Response};
 use tower::ServiceExt as _;
 
-use super::{caller, open, refuse};
+use super::{caller, counted, open, refuse};
 use crate::cache::Selection;
+use crate::metrics::{self, Metrics};
 use crate::node_streams::{self, NodeStreams};
 use crate::registry::{Registry, bad_request};
 use crate::request::{Attributes, Caller, Verb};
@@ -54,6 +55,7 @@ const MAX_REPORTED_SPANS: usize = 256;
 pub struct TracesService {
     pub registry: Arc<Registry>,
     pub nodes: Arc<NodeStreams>,
+    pub metrics: Metrics,
 }
 
 /// A process that may know a part of a trace.
@@ -75,7 +77,9 @@ impl TracesService {
         let trace_id = if request.trace_id.is_empty() {
             self.trace_of(caller, request).await?
         } else {
-            if !authorization::audited_inspection(&caller.user, &caller.trail) {
+            let denial = authorization::inspect(&caller.user, &caller.trail);
+            self.registry.authorizations().decided(denial.as_ref());
+            if denial.is_some() {
                 return Err(Status::failure(
                     Reason::Forbidden,
                     format!(
@@ -91,8 +95,11 @@ impl TracesService {
                 "{trace_id:?} is not a trace id: it has 32 hexadecimal digits"
             ))
         })?;
-        let mut spans = parse(own);
-        let mut missing = Vec::new();
+        let mut gathered = Gathered::default();
+        match parse(own) {
+            Ok(spans) => gathered.add(spans),
+            Err(why) => gathered.missing.push(format!("this apiserver: {why}")),
+        }
         let own_trace = trace_id.clone();
         let mut answers = stream::iter(self.processes()?)
             .map(|process| {
@@ -105,19 +112,11 @@ impl TracesService {
             .buffer_unordered(ASKED_AT_ONCE);
         while let Some((process, answer)) = answers.next().await {
             match answer {
-                Ok(more) => spans.extend(more),
-                Err(why) => missing.push(format!("{}: {why}", process.name)),
+                Ok(more) => gathered.add(more),
+                Err(why) => gathered.missing.push(format!("{}: {why}", process.name)),
             }
         }
-        // This process is among those that were asked.
-        let mut seen = HashSet::new();
-        spans.retain(|span| seen.insert(span.span_id.clone()));
-        spans.sort_by_key(|span| span.start_unix_nanos);
-        if spans.len() > MAX_SPANS {
-            missing.push(format!("{} later spans", spans.len() - MAX_SPANS));
-            spans.truncate(MAX_SPANS);
-        }
-        missing.sort();
+        let (spans, missing) = gathered.done();
         Ok(ReadTraceReply {
             trace_id,
             spans,
@@ -237,12 +236,48 @@ impl TracesService {
                 .collect()
                 .await;
             let body = body.map_err(|error| error.to_string())?.to_bytes();
-            serde_json::from_slice(&body)
-                .map(parse)
-                .map_err(|error| error.to_string())
+            parse(serde_json::from_slice(&body).map_err(|error| error.to_string())?)
         };
         let late = |_| format!("no answer within {ASK_LIMIT:?}");
         tokio::time::timeout(ASK_LIMIT, asking).await.map_err(late)?
+    }
+}
+
+/// What was told so far of a trace.
+#[derive(Default)]
+struct Gathered {
+    spans: Vec<TraceSpan>,
+    /// Later ones that no reply has room for.
+    dropped: usize,
+    missing: Vec<String>,
+}
+
+impl Gathered {
+    /// Of a thousand processes with full rings no more is kept at a time than two replies.
+    fn add(&mut self, spans: Vec<TraceSpan>) {
+        self.spans.extend(spans);
+        if self.spans.len() > 2 * MAX_SPANS {
+            self.settle();
+        }
+    }
+
+    /// Leaves each span once, in order, and as many as a reply carries.
+    fn settle(&mut self) {
+        // This process is among those that were asked.
+        let mut seen = HashSet::new();
+        self.spans.retain(|span| seen.insert(span.span_id.clone()));
+        self.spans.sort_by_key(|span| span.start_unix_nanos);
+        self.dropped += self.spans.len().saturating_sub(MAX_SPANS);
+        self.spans.truncate(MAX_SPANS);
+    }
+
+    fn done(mut self) -> (Vec<TraceSpan>, Vec<String>) {
+        self.settle();
+        if self.dropped > 0 {
+            self.missing.push(format!("{} later spans", self.dropped));
+        }
+        self.missing.sort();
+        (self.spans, self.missing)
     }
 }
 
@@ -270,21 +305,51 @@ struct Told {
     links: Vec<String>,
 }
 
-fn parse(spans: serde_json::Value) -> Vec<TraceSpan> {
-    let told: Vec<Told> = serde_json::from_value(spans).unwrap_or_default();
-    told.into_iter()
-        .map(|span| TraceSpan {
-            service: span.service,
-            span_id: span.span_id,
-            parent_span_id: span.parent_span_id,
+/// Fails with why it is not what a ring tells: a process of another version may answer otherwise.
+fn parse(spans: serde_json::Value) -> Result<Vec<TraceSpan>, String> {
+    let told: Vec<Told> =
+        serde_json::from_value(spans).map_err(|error| format!("its answer is not understood: {error}"))?;
+    let spans = told.into_iter().map(|span| TraceSpan {
+        service: span.service,
+        span_id: span.span_id,
+        parent_span_id: span.parent_span_id,
+        name: span.name,
+        start_unix_nanos: span.start_time_unix_nano.parse().unwrap_or(0),
+        end_unix_nanos: span.end_time_unix_nano.parse().unwrap_or(0),
+        error: span.error,
+        attributes: span.attributes.into_iter().collect(),
+        links: span.links,
+    });
+    Ok(spans.collect())
+}
+
+/// Remembers what a command tells of itself.
+fn remember(caller: &Caller, request: ReportTraceRequest) -> Result<ReportTraceReply, Status> {
+    if !caller.user.is_in(authentication::AUTHENTICATED) {
+        let message = "only authenticated users report spans".to_owned();
+        return Err(Status::failure(Reason::Unauthorized, message));
+    }
+    if request.spans.len() > MAX_REPORTED_SPANS {
+        return Err(bad_request(format!(
+            "{} spans are too many: at most {MAX_REPORTED_SPANS}",
+            request.spans.len()
+        )));
+    }
+    for span in request.spans {
+        let reported = Reported {
+            trace_id: &request.trace_id,
+            span_id: &span.span_id,
+            parent_span_id: &span.parent_span_id,
             name: span.name,
-            start_unix_nanos: span.start_time_unix_nano.parse().unwrap_or(0),
-            end_unix_nanos: span.end_time_unix_nano.parse().unwrap_or(0),
+            start_unix_nanos: span.start_unix_nanos,
+            end_unix_nanos: span.end_unix_nanos,
             error: span.error,
             attributes: span.attributes.into_iter().collect(),
-            links: span.links,
-        })
-        .collect()
+            user: caller.user.name.clone(),
+        };
+        ring::ring().report(reported).map_err(bad_request)?;
+    }
+    Ok(ReportTraceReply {})
 }
 
 #[tonic::async_trait]
@@ -294,8 +359,17 @@ impl Traces for TracesService {
         request: Request<ReadTraceRequest>,
     ) -> Result<Response<ReadTraceReply>, tonic::Status> {
         let (caller, request) = open(request);
-        let reply = self.read_trace(&caller, &request).await;
-        reply.map(Response::new).map_err(refuse)
+        let asked = if request.trace_id.is_empty() {
+            let (resource, namespace, name) = (&request.resource, &request.namespace, &request.name);
+            metrics::Request::of(Verb::Get, resource, "trace", namespace, name)
+        } else {
+            metrics::Request::of_method("/gantry.api.v1.Traces/Read")
+        };
+        counted(&self.metrics, asked, 200, async {
+            let reply = self.read_trace(&caller, &request).await;
+            reply.map(Response::new).map_err(refuse)
+        })
+        .await
     }
 
     async fn report(
@@ -303,35 +377,12 @@ impl Traces for TracesService {
         request: Request<ReportTraceRequest>,
     ) -> Result<Response<ReportTraceReply>, tonic::Status> {
         let caller = caller(&request);
-        if !caller.user.is_in(authentication::AUTHENTICATED) {
-            let message = "only authenticated users report spans".to_owned();
-            return Err(refuse(Status::failure(Reason::Unauthorized, message)));
-        }
-        let request = request.into_inner();
-        if request.spans.len() > MAX_REPORTED_SPANS {
-            let message = format!(
-                "{} spans are too many: at most {MAX_REPORTED_SPANS}",
-                request.spans.len()
-            );
-            return Err(refuse(bad_request(message)));
-        }
-        for span in request.spans {
-            let reported = Reported {
-                trace_id: &request.trace_id,
-                span_id: &span.span_id,
-                parent_span_id: &span.parent_span_id,
-                name: span.name,
-                start_unix_nanos: span.start_unix_nanos,
-                end_unix_nanos: span.end_unix_nanos,
-                error: span.error,
-                attributes: span.attributes.into_iter().collect(),
-                user: caller.user.name.clone(),
-            };
-            ring::ring()
-                .report(reported)
-                .map_err(|why| refuse(bad_request(why)))?;
-        }
-        Ok(Response::new(ReportTraceReply {}))
+        let asked = metrics::Request::of_method("/gantry.api.v1.Traces/Report");
+        counted(&self.metrics, asked, 200, async {
+            let reply = remember(&caller, request.into_inner());
+            reply.map(Response::new).map_err(refuse)
+        })
+        .await
     }
 }
 
@@ -352,5 +403,43 @@ mod tests {
             let expected = expected.map(|(host, port)| (host.to_owned(), port));
             assert_eq!(host_and_port(address), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_understood_is_missing_and_not_empty() {
+        let span = serde_json::json!([{
+            "service": "scheduler", "spanId": "b", "name": "bind", "startTimeUnixNano": "7", "error": false,
+            "attributes": {}, "links": [],
+        }]);
+        assert_eq!(parse(span).unwrap()[0].start_unix_nanos, 7);
+        for other in [serde_json::json!([{"id": "b"}]), serde_json::json!({"spans": []})] {
+            assert!(
+                parse(other)
+                    .unwrap_err()
+                    .starts_with("its answer is not understood")
+            );
+        }
+    }
+
+    #[test]
+    fn of_more_spans_than_a_reply_carries_the_first_are_told_and_the_others_counted() {
+        let spans = |process: u64| {
+            let span = |start: u64| TraceSpan {
+                span_id: format!("{process}-{start}"),
+                start_unix_nanos: start,
+                ..TraceSpan::default()
+            };
+            (0..4000).map(span).collect::<Vec<_>>()
+        };
+        let mut gathered = Gathered::default();
+        for process in 0..10 {
+            gathered.add(spans(process));
+            assert!(gathered.spans.len() <= 2 * MAX_SPANS + 4000);
+        }
+        gathered.add(spans(9));
+        let (spans, missing) = gathered.done();
+        assert_eq!(spans.len(), MAX_SPANS);
+        assert_eq!(spans.last().unwrap().start_unix_nanos, 999);
+        assert_eq!(missing.len(), 1, "{missing:?}");
     }
 }
