@@ -214,7 +214,8 @@ impl Picture<'_> {
     fn axis(&self, svg: &mut String, bottom: f64) {
         let step = step(self.length);
         for tick in 0..=self.length / step {
-            let x = self.x(self.start + tick * step);
+            // A clock may be anywhere.
+            let x = self.x(self.start.saturating_add(tick * step));
             let _ = writeln!(
                 svg,
                 "<path class=\"grid\" d=\"M{x:.1} {} V{bottom}\"/>\
@@ -448,6 +449,9 @@ mod tests {
         // A clock that was set back between two spans.
         let back = [span("a", "", "x", "one", 5, 6), span("b", "a", "x", "two", 4, 3)];
         assert!(!render("0", &back, 0).contains("width=\"-"));
+        let mut never = span("a", "", "x", "at the end of time", 0, 0);
+        never.start_unix_nanos = u64::MAX;
+        assert!(render("0", &[never], 0).contains("at the end of time"));
     }
 
     #[test]

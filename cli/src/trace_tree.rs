@@ -226,7 +226,8 @@ pub fn service(span: &TraceSpan) -> &str {
     span.service.strip_prefix("gantry-").unwrap_or(&span.service)
 }
 
-/// All that one line can say of a span.
+/// All that one line can say of a span. Anybody may have reported it: what would steer a terminal, or begin a line of its
+/// own, becomes the sign for what cannot be shown.
 pub fn title(span: &TraceSpan) -> String {
     let mut title = format!("{}  [{}]", label(span), service(span));
     if span.error {
@@ -235,7 +236,7 @@ pub fn title(span: &TraceSpan) -> String {
     if !span.links.is_empty() {
         let _ = write!(title, "  also caused by {}", span.links.join(", "));
     }
-    title
+    title.replace(char::is_control, "\u{fffd}")
 }
 
 pub fn offset(time: u64, start: u64) -> String {
@@ -358,6 +359,23 @@ pub mod tests {
         ];
         // Nothing of a circle hangs from a root, but it ends.
         assert!(render("0", &circle).contains("own parent"));
+    }
+
+    #[test]
+    fn a_span_cannot_steer_the_terminal() {
+        let mut evil = span("a", "", "\u{9b}2J", "one\n+0.0ms forged", 1, 2);
+        evil.attributes
+            .insert("gantry.key".into(), "\u{1b}]0;title\u{7}".into());
+        evil.links.push("\r".into());
+        let text = render("0af7", &[evil]);
+        assert!(
+            !text.contains(|letter: char| letter.is_control() && letter != '\n'),
+            "{text:?}"
+        );
+        assert!(
+            text.contains("one\u{fffd}+0.0ms forged \u{fffd}]0;title\u{fffd}"),
+            "{text:?}"
+        );
     }
 
     #[test]
