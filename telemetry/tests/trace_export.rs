@@ -1,9 +1,11 @@
 //! Spans as a collector receives them, over real gRPC. One test, because a process has one subscriber.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use gantry_telemetry::trace::{self, ClientLayer, ServerLayer};
 use gantry_telemetry::{Args, init};
+use http_body_util::Empty;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
@@ -16,6 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
+use tower::{Layer as _, ServiceExt as _};
 use tracing::{Instrument as _, info_span};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -125,6 +128,23 @@ async fn one_trace_crosses_the_wire_and_nothing_else_begins_one() {
     drop(merged);
     drop(info_span!(target: "h2::client", "library", gantry.root = true));
 
+    // Not every request is gRPC: a page is in its caller's trace, too, and begins none.
+    let page = tower::service_fn(async |_: http::Request<()>| {
+        info_span!("page").in_scope(|| ());
+        Ok::<_, Infallible>(http::Response::new(Empty::<hyper::body::Bytes>::new()))
+    });
+    for header in [Some("traceparent"), None] {
+        let mut request = http::Request::get("/readyz?verbose").body(()).unwrap();
+        if let Some(header) = header {
+            request
+                .headers_mut()
+                .insert(header, cause.as_str().parse().unwrap());
+        }
+        let response = ServerLayer.layer(page).oneshot(request).await.unwrap();
+        // With the body the span ends.
+        drop(response);
+    }
+
     // The server's span ends after the client has the reply.
     let complete = |spans: &Vec<Span>| spans.iter().any(|span| span.name == EXPORT);
     tokio::time::timeout(DEADLINE, received.wait_for(complete))
@@ -146,12 +166,14 @@ async fn one_trace_crosses_the_wire_and_nothing_else_begins_one() {
     assert_eq!(
         names,
         [
+            "GET",
             "apply",
             "bind",
             "handler",
             "last",
             "merged",
             EXPORT,
+            "page",
             "past",
             "reconcile"
         ]
@@ -165,6 +187,8 @@ async fn one_trace_crosses_the_wire_and_nothing_else_begins_one() {
         ("reconcile", "apply"),
         ("bind", "reconcile"),
         ("past", "apply"),
+        ("GET", "apply"),
+        ("page", "GET"),
     ] {
         let (child, parent) = (named(child), named(parent));
         assert_eq!(child.parent_span_id, parent.span_id, "parent of {}", child.name);
@@ -196,6 +220,12 @@ async fn one_trace_crosses_the_wire_and_nothing_else_begins_one() {
     assert_eq!(text(&rpc.attributes, "rpc.response.status_code"), "UNAVAILABLE");
     assert_eq!(text(&rpc.attributes, "error.type"), "UNAVAILABLE");
     assert_eq!(text(&named("handler").attributes, "key"), "default/web");
+
+    let page = named("GET");
+    assert_eq!(page.kind, 2, "a server span");
+    assert_eq!(text(&page.attributes, "http.request.method"), "GET");
+    assert_eq!(text(&page.attributes, "url.path"), "/readyz");
+    assert_eq!(text(&page.attributes, "http.response.status_code"), "200");
 
     let resource = resource_received.borrow().clone();
     assert_eq!(text(&resource, "service.name"), "gantry-test");
