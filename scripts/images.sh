@@ -45,8 +45,14 @@ if [ -z "$(id_of "$base")" ]; then
     mirror=$(apt-get update --print-uris | sed -nE "s#^'(.*)/dists/$codename/InRelease'.*#\1#p" | head -n 1)
     [ -n "$mirror" ] || fail "apt on this machine has no source for $codename to take the mirror's address from"
     echo "images: $base from $mirror"
-    debootstrap --variant=minbase --keyring="$keyring" "$suite" "$work/base" "$mirror" >"$work/log" ||
-        { tail -n 20 "$work/log" >&2; fail "debootstrap failed"; }
+    # It fetches with wget, which knows of proxies from its environment only.
+    (
+        eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy)"
+        [ "${http_proxy:-}" != DIRECT ] || unset http_proxy
+        [ "${https_proxy:-}" != DIRECT ] || unset https_proxy
+        export http_proxy https_proxy
+        exec debootstrap --variant=minbase --keyring="$keyring" "$suite" "$work/base" "$mirror" >"$work/log"
+    ) || { tail -n 20 "$work/log" >&2; fail "debootstrap failed"; }
     # What this machine's apt was told about proxies holds for its mirror in the image, too.
     apt-config dump | grep -E '^Acquire::(http|https)::Proxy' >"$work/base/etc/apt/apt.conf.d/90proxy" || true
     # What Debian's own image does to stay small: apt keeps nothing, and dpkg unpacks no documentation.
