@@ -103,10 +103,12 @@ impl RotatingFile {
     fn remove_oldest(&self) -> io::Result<()> {
         let backups = self.backups()?;
         let too_many = backups.len().saturating_sub(self.max_backups);
+        let mut outcome = Ok(());
         for oldest in &backups[..too_many] {
-            fs::remove_file(oldest)?;
+            // One that cannot be removed is no reason to keep the others.
+            outcome = outcome.and(fs::remove_file(oldest));
         }
-        Ok(())
+        outcome
     }
 
     /// What stands before and after the time in a backup's name.
@@ -272,6 +274,8 @@ mod tests {
             log.append(b"line\n", at(second)).unwrap();
         }
         assert_eq!(fs::read_to_string(folder.0.join("audit.log")).unwrap(), "line\n");
+        let left = fs::read_dir(&folder.0).unwrap().count();
+        assert_eq!(left, 2, "the others are removed");
     }
 
     #[test]

@@ -434,7 +434,7 @@ mod tests {
         let mut gathered = Gathered::default();
         for process in 0..10 {
             gathered.add(spans(process));
-            assert!(gathered.spans.len() <= 2 * MAX_SPANS + 4000);
+            assert!(gathered.spans.len() <= 2 * MAX_SPANS);
         }
         gathered.add(spans(9));
         let (spans, missing) = gathered.done();

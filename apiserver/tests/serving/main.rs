@@ -9,3 +9,4 @@ mod access;
 mod services;
 mod faults;
 mod audit;
+mod counted;
