@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long the engine may take to start, with what an earlier run has left to look through.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long a daemon may take to end after SIGTERM before it is killed.
 const END_LIMIT: Duration = Duration::from_secs(30);
 /// How much of a log a failing test shows.
@@ -94,6 +94,8 @@ impl Engine {
             .args(arguments)
             .current_dir(root())
             .env("DOCKER_HOST", socket(&self.folder))
+            // For one call of the engine; docker-compose's own minute is short where disks are slow.
+            .env("COMPOSE_HTTP_TIMEOUT", "300")
             .env("GANTRY_ACCESS", self.access());
         output(&mut command)
     }

@@ -24,13 +24,13 @@ const TARGETS: [(&str, usize); 7] = [
 /// Words of a query with an underscore that name no metric.
 const OTHER_WORDS: [&str; 1] = ["histogram_quantile"];
 
-/// Its image is nowhere: what a node cannot do is counted from the first time on.
+/// Nothing listens where its image is said to be: what a node cannot do is counted from the first time on.
 const IMPOSSIBLE: &str = "
 apiVersion: v1
 kind: Pod
 metadata: {name: impossible}
 spec:
-  containers: [{name: c, image: 'nowhere.invalid/impossible:1'}]
+  containers: [{name: c, image: '127.0.0.1:1/impossible:1'}]
 ";
 
 pub fn sees_every_component(engine: &Engine, administrator: &Administrator) {
