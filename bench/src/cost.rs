@@ -5,27 +5,27 @@
 //! calls that come one after the other, so that no chance decides how many share a wake-up. Each round has an etcd and
 //! programs of its own and the modes take turns within it.
 
-mod place;
+pub(crate) mod place;
 mod objects;
 mod counting;
 
 use crate::figures::{median, median_interval};
 use anyhow::Context as _;
 use counting::Counting;
-use objects::{Bound, SCHEDULER, bind, create_config_map, create_pod, key};
+use objects::{Bound, SCHEDULER, add_node, bind, create_config_map, create_pod, key};
 use place::{COLLECTOR, Place, Plane};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// For programs that run fifty times slower than usual.
-const START_LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(120);
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// Calls that fill caches and connections before anything is counted.
 const WARM_UP: usize = 200;
 /// Callers at once where throughput is measured.
-const CLIENTS: usize = 32;
+pub(crate) const CLIENTS: usize = 32;
 /// Connections that they share.
-const CONNECTIONS: usize = 4;
+pub(crate) const CONNECTIONS: usize = 4;
 /// What is promised.
 const PROMISED: f64 = 0.03;
 
@@ -51,7 +51,7 @@ pub struct Arguments {
 
 /// What the programs are told, and which share of calls is sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     Off,
     OneOfAHundred,
     /// For what a sampled call costs.
@@ -145,6 +145,7 @@ impl Place {
     fn count(&mut self, mode: Mode, calls: usize) -> anyhow::Result<[f64; 3]> {
         let mut plane = self.plane(mode, true)?;
         let (client, runtime) = (plane.client.clone(), &self.runtime);
+        runtime.block_on(add_node(&client))?;
         runtime.block_on(one_by_one(WARM_UP, |number| {
             create_config_map(&client, "warm", number)
         }))?;
@@ -163,6 +164,7 @@ impl Place {
 
         // The scheduler's own instructions are counted on an apiserver of the usual speed.
         plane = self.plane(mode, false)?;
+        self.runtime.block_on(add_node(&plane.client))?;
         self.add_scheduler(&mut plane, mode, true)?;
         let bound = Bound::new(&plane.client, &self.runtime);
         let client = plane.client.clone();
@@ -192,6 +194,7 @@ impl Place {
             for turn in 0..modes.len() {
                 let mode = (turn + pair) % modes.len();
                 let mut plane = self.plane(modes[mode], false)?;
+                self.runtime.block_on(add_node(&plane.client))?;
                 creates[mode].push(self.creates(Duration::from_secs(arguments.seconds))?);
                 bindings[mode].push(self.bindings(&mut plane, modes[mode], arguments.pods)?);
             }

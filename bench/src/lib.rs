@@ -2,6 +2,7 @@
 
 pub mod creates;
 pub mod cost;
+pub mod scheduling;
 pub mod pods;
 pub mod cri;
 pub mod footprint;

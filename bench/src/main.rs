@@ -25,12 +25,19 @@ struct Arguments {
 enum What {
     /// What tracing costs: instructions and throughput, on an apiserver and a scheduler without nodes
     Cost(gantry_bench::cost::Arguments),
+    /// Pods bound per second on simulated nodes, beside raw etcd writes
+    Schedule(gantry_bench::scheduling::ScheduleArguments),
+    /// How long an answer to "why" takes for a pod that fits nowhere
+    Why(gantry_bench::scheduling::WhyArguments),
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(What::Cost(arguments)) = &arguments.what {
-        return gantry_bench::cost::print(arguments);
+    match &arguments.what {
+        Some(What::Cost(arguments)) => return gantry_bench::cost::print(arguments),
+        Some(What::Schedule(arguments)) => return gantry_bench::scheduling::print_schedule(arguments),
+        Some(What::Why(arguments)) => return gantry_bench::scheduling::print_why(arguments),
+        None => {}
     }
     let mut cluster = Cluster::start("bench", &Options::default())?;
     for image in ["hello-1.tar", "busybox.tar"] {

@@ -1,7 +1,6 @@
 //! The programs that are measured, each time anew.
 
 use super::counting::counts;
-use super::objects::add_node;
 use super::{Mode, START_LIMIT, traceparent};
 use anyhow::Context as _;
 use gantry_client::{Client, Config};
@@ -15,29 +14,29 @@ use std::process::Command;
 use tokio::runtime::Runtime;
 
 /// Where the spans go, in the namespace of the control plane.
-pub(super) const COLLECTOR: &str = "10.99.0.1:4317";
+pub(crate) const COLLECTOR: &str = "10.99.0.1:4317";
 
 /// Starts the programs of each measurement in a network namespace of its own.
-pub(super) struct Place {
-    pub(super) runtime: Runtime,
-    pub(super) collector: Collector,
-    pub(super) folder: PathBuf,
+pub(crate) struct Place {
+    pub(crate) runtime: Runtime,
+    pub(crate) collector: Collector,
+    pub(crate) folder: PathBuf,
     namespace: String,
     started: usize,
     _network: Network,
 }
 
 /// An etcd and programs of ours on it. Fields are dropped in their order.
-pub(super) struct Plane {
-    pub(super) scheduler: Option<Process>,
-    pub(super) apiserver: Process,
+pub(crate) struct Plane {
+    pub(crate) scheduler: Option<Process>,
+    pub(crate) apiserver: Process,
     _etcd: Process,
-    pub(super) folder: PathBuf,
-    pub(super) client: Client,
+    pub(crate) folder: PathBuf,
+    pub(crate) client: Client,
 }
 
 impl Place {
-    pub(super) fn new() -> anyhow::Result<Place> {
+    pub(crate) fn new() -> anyhow::Result<Place> {
         let name = format!("gt{}-cost", std::process::id());
         let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir_all(&folder)?;
@@ -68,7 +67,7 @@ impl Place {
     }
 
     /// etcd and the apiserver. Where `counted`, under callgrind.
-    pub(super) fn plane(&mut self, mode: Mode, counted: bool) -> anyhow::Result<Plane> {
+    pub(crate) fn plane(&mut self, mode: Mode, counted: bool) -> anyhow::Result<Plane> {
         mode.begin();
         self.started += 1;
         let folder = self.folder.join(self.started.to_string());
@@ -114,11 +113,10 @@ impl Place {
             let asked = self.runtime.block_on(plane.client.discover());
             asked.map(drop).map_err(|error| error.to_string())
         });
-        self.runtime.block_on(add_node(&plane.client))?;
         Ok(plane)
     }
 
-    pub(super) fn add_scheduler(&self, plane: &mut Plane, mode: Mode, counted: bool) -> anyhow::Result<()> {
+    pub(crate) fn add_scheduler(&self, plane: &mut Plane, mode: Mode, counted: bool) -> anyhow::Result<()> {
         let pki = |file: &str| self.folder.join("pki").join(file).display().to_string();
         let arguments = vec![
             format!("--kubeconfig={}", pki("scheduler/kubeconfig")),
@@ -185,7 +183,7 @@ impl Place {
         ]
     }
 
-    pub(super) fn client(&self) -> anyhow::Result<Client> {
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let _entered = self.runtime.enter();
         let config = Config::load(&self.folder.join("pki/admin/kubeconfig"))?.with_trace(traceparent);
         Ok(Client::new(config)?)
