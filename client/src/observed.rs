@@ -43,16 +43,40 @@ impl Service<Request<Body>> for Observed {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = http_method(request.uri().path());
         let (server, observer) = (self.server.clone(), self.observer.clone());
-        let begun = Instant::now();
+        let call = Call {
+            observer,
+            server,
+            method,
+            begun: Instant::now(),
+            code: NO_ANSWER,
+        };
         let answer = self.channel.call(request);
         Box::pin(async move {
+            // All of it, or it would end here.
+            let mut call = call;
             let answer = answer.await;
-            let code = answer
-                .as_ref()
-                .map_or(NO_ANSWER, |answer| http_code(answer.headers()));
-            observer.observe(method, &server, code, begun.elapsed());
+            if let Ok(answer) = &answer {
+                call.code = http_code(answer.headers());
+            }
             answer
         })
+    }
+}
+
+/// A call under way, told when it ends: also when its caller did not wait for the answer, which is how a server that
+/// hangs is noticed.
+struct Call {
+    observer: Observer,
+    server: Arc<str>,
+    method: &'static str,
+    begun: Instant,
+    code: &'static str,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.observer
+            .observe(self.method, &self.server, self.code, self.begun.elapsed());
     }
 }
 
@@ -65,7 +89,7 @@ fn http_method(path: &str) -> &'static str {
         Some("Create") => "POST",
         Some("Update") => "PUT",
         Some("Patch") => "PATCH",
-        Some("Delete") => "DELETE",
+        Some("Delete" | "DeleteCollection") => "DELETE",
         Some("Get" | "List" | "Watch" | "Discover") => "GET",
         _ => "POST",
     }

@@ -33,6 +33,7 @@ struct State<T> {
     delayed_keys: HashMap<u64, T>,
     next_number: u64,
     failures: HashMap<T, Failures>,
+    adds: u64,
     closed: bool,
 }
 
@@ -67,6 +68,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
             delayed_keys: HashMap::new(),
             next_number: 0,
             failures: HashMap::new(),
+            adds: 0,
             closed: false,
         };
         WorkQueue {
@@ -162,9 +164,15 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
             .map_or(0, |failures| failures.in_a_row)
     }
 
-    /// Keys that wait to be handed out now.
+    /// Keys that wait to be handed out now; none of a closed queue.
     pub fn len(&self) -> usize {
-        self.lock().ready.len()
+        let state = self.lock();
+        if state.closed { 0 } else { state.ready.len() }
+    }
+
+    /// How often a key came in that was not waiting yet.
+    pub fn adds(&self) -> u64 {
+        self.lock().adds
     }
 
     pub fn is_empty(&self) -> bool {
@@ -189,6 +197,7 @@ impl<T: Clone + Eq + Hash> State<T> {
         if self.dirty.contains_key(&key) {
             return;
         }
+        self.adds += 1;
         self.dirty.insert(key.clone(), Instant::now());
         if !self.processing.contains(&key) {
             self.ready.push_back(key);
@@ -252,6 +261,7 @@ mod tests {
         queue.add("a");
         queue.add("a");
         queue.add("b");
+        assert_eq!((queue.len(), queue.adds()), (2, 2));
         assert_eq!(queue.next().await, Some("a"));
         assert_eq!(queue.next().await, Some("b"));
         assert!(queue.is_empty());

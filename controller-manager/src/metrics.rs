@@ -4,7 +4,7 @@ use gantry_telemetry::metrics::Registry;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
@@ -21,11 +21,10 @@ const BUCKETS: [f64; 10] = [0.000_01, 0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0,
 
 #[derive(Clone)]
 pub struct Metrics {
-    depth: Family<Labels, Gauge>,
-    adds: Family<Labels, Counter>,
     retries: Family<Labels, Counter>,
     wait_duration: Family<Labels, Histogram, fn() -> Histogram>,
     work_duration: Family<Labels, Histogram, fn() -> Histogram>,
+    queues: Arc<Queues>,
     unfinished: Arc<Unfinished>,
     leading: Family<Labels, Gauge>,
 }
@@ -33,11 +32,10 @@ pub struct Metrics {
 impl Metrics {
     pub fn register(registry: &Registry) -> Metrics {
         let metrics = Metrics {
-            depth: Family::default(),
-            adds: Family::default(),
             retries: Family::default(),
             wait_duration: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             work_duration: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            queues: Arc::default(),
             unfinished: Arc::default(),
             leading: Family::default(),
         };
@@ -45,16 +43,6 @@ impl Metrics {
             "leader_election_master_status",
             "1 while this process holds the Lease, 0 while another does",
             metrics.leading.clone(),
-        );
-        registry.register(
-            "workqueue_depth",
-            "Current depth of workqueue",
-            metrics.depth.clone(),
-        );
-        registry.register(
-            "workqueue_adds",
-            "Number of adds handled by workqueue",
-            metrics.adds.clone(),
         );
         registry.register(
             "workqueue_retries",
@@ -72,6 +60,7 @@ impl Metrics {
             help,
             metrics.work_duration.clone(),
         );
+        registry.register_collector(QueueCollector(metrics.queues.clone()));
         registry.register_collector(UnfinishedCollector(metrics.unfinished.clone()));
         metrics
     }
@@ -86,8 +75,7 @@ impl Metrics {
         self.unfinished.lock().entry(name).or_default();
         QueueMetrics {
             name,
-            depth: self.depth.get_or_create_owned(&labels),
-            adds: self.adds.get_or_create_owned(&labels),
+            queues: self.queues.clone(),
             retries: self.retries.get_or_create_owned(&labels),
             wait_duration: self.wait_duration.get_or_create_owned(&labels),
             work_duration: self.work_duration.get_or_create_owned(&labels),
@@ -100,8 +88,7 @@ impl Metrics {
 #[derive(Clone)]
 pub struct QueueMetrics {
     name: &'static str,
-    depth: Gauge,
-    adds: Counter,
+    queues: Arc<Queues>,
     retries: Counter,
     wait_duration: Histogram,
     work_duration: Histogram,
@@ -109,12 +96,13 @@ pub struct QueueMetrics {
 }
 
 impl QueueMetrics {
-    pub fn depth(&self, length: usize) {
-        self.depth.set(i64::try_from(length).unwrap_or(i64::MAX));
-    }
-
-    pub fn added(&self) {
-        self.adds.inc();
+    /// From now on the queue is the one that `read` tells of: how many keys wait, and how many came in. It is asked when
+    /// somebody looks, so that no two changes are told in the wrong order.
+    pub fn follow(&self, read: impl Fn() -> (usize, u64) + Send + Sync + 'static) {
+        let mut queues = self.queues.lock();
+        let before = queues.get(self.name).map_or(0, Queue::adds);
+        let read = Box::new(read);
+        queues.insert(self.name, Queue { read, before });
     }
 
     pub fn retried(&self) {
@@ -158,6 +146,55 @@ impl Drop for Work {
                 begun.remove(&self.begun);
             }
         }
+    }
+}
+
+/// The queues of this term, or of the last one while another process leads.
+#[derive(Default)]
+struct Queues(Mutex<BTreeMap<&'static str, Queue>>);
+
+struct Queue {
+    read: Box<dyn Fn() -> (usize, u64) + Send + Sync>,
+    /// Keys that came into the queues of earlier terms.
+    before: u64,
+}
+
+impl Queue {
+    fn adds(&self) -> u64 {
+        self.before + (self.read)().1
+    }
+}
+
+impl Queues {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Queue>> {
+        // No code that holds the lock can panic half way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct QueueCollector(Arc<Queues>);
+
+impl fmt::Debug for QueueCollector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("QueueCollector")
+    }
+}
+
+impl Collector for QueueCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let queues = self.0.lock();
+        let help = "Current depth of workqueue";
+        let mut family = encoder.encode_descriptor("workqueue_depth", help, None, MetricType::Gauge)?;
+        for (name, queue) in queues.iter() {
+            let depth = i64::try_from((queue.read)().0).unwrap_or(i64::MAX);
+            ConstGauge::new(depth).encode(family.encode_family(&[("name", *name)])?)?;
+        }
+        let help = "Number of adds handled by workqueue";
+        let mut family = encoder.encode_descriptor("workqueue_adds", help, None, MetricType::Counter)?;
+        for (name, queue) in queues.iter() {
+            ConstCounter::new(queue.adds()).encode(family.encode_family(&[("name", *name)])?)?;
+        }
+        Ok(())
     }
 }
 
@@ -225,7 +262,9 @@ mod tests {
         let metrics = Metrics::register(&registry);
         metrics.set_leading("gantry-controller-manager", false);
         let queue = metrics.queue("deployment");
-        queue.added();
+        queue.follow(|| (2, 3));
+        // Of a later term.
+        queue.follow(|| (1, 1));
         queue.waited(Duration::from_millis(2));
         let begun = crate::clock::monotonic();
         let (one, other) = (queue.work(begun), queue.work(begun));
@@ -236,7 +275,8 @@ mod tests {
             line.and_then(|value| value.trim().parse::<f64>().ok())
                 .unwrap_or_else(|| panic!("{name} is not in {text}"))
         };
-        assert_eq!(value("workqueue_adds_total{name=\"deployment\"}"), 1.0);
+        assert_eq!(value("workqueue_adds_total{name=\"deployment\"}"), 4.0);
+        assert_eq!(value("workqueue_depth{name=\"deployment\"}"), 1.0);
         assert_eq!(value("workqueue_retries_total{name=\"deployment\"}"), 0.0);
         assert_eq!(value("workqueue_depth{name=\"deployment\"}"), 0.0);
         assert_eq!(

@@ -59,8 +59,11 @@ impl<K> Clone for Wakes<K> {
 
 impl<K: WorkKey> Wakes<K> {
     pub fn new(metrics: QueueMetrics) -> Wakes<K> {
+        let queue = WorkQueue::new();
+        let read = queue.clone();
+        metrics.follow(move || (read.len(), read.adds()));
         Wakes {
-            queue: WorkQueue::new(),
+            queue,
             causes: Arc::default(),
             metrics,
         }
@@ -73,15 +76,14 @@ impl<K: WorkKey> Wakes<K> {
             since: clock::monotonic(),
         });
         self.keep_causes(&key, cause);
-        self.metrics.added();
         self.queue.add(key);
-        self.metrics.depth(self.queue.len());
     }
 
     /// Wakes a key after a while, for what it was woken for before.
     pub fn wake_after(&self, key: K, delay: Duration, causes: Vec<Cause>) {
         self.keep_causes(&key, causes);
-        self.metrics.added();
+        // As client-go counts them.
+        self.metrics.retried();
         self.queue.add_after(key, delay);
     }
 
@@ -101,7 +103,6 @@ impl<K: WorkKey> Wakes<K> {
 
     pub async fn next(&self) -> Option<K> {
         let (key, waited) = self.queue.next_waited().await?;
-        self.metrics.depth(self.queue.len());
         self.metrics.waited(waited);
         Some(key)
     }
@@ -116,7 +117,6 @@ impl<K: WorkKey> Wakes<K> {
 
     pub fn done(&self, key: &K) {
         self.queue.done(key);
-        self.metrics.depth(self.queue.len());
     }
 
     pub fn close(&self) {

@@ -12,18 +12,26 @@ use anyhow::Context as _;
 use futures::Stream;
 use gantry_proto::api::v1::{ImportImageReply, ImportImageRequest, LogsReply, LogsRequest};
 use gantry_proto::node::v1::node_agent_server::{NodeAgent, NodeAgentServer};
+use gantry_telemetry::connections::Limits;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::metrics::Registry;
-use std::path::Path;
+use gantry_telemetry::serve::TlsFiles;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tonic::service::Routes;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
-/// A peer that has not finished its TLS handshake by then frees its place.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+const LIMITS: Limits = Limits {
+    // The apiservers, with a connection for each log that is followed, and who measures.
+    connections: 512,
+    handshake: Duration::from_secs(5),
+    // A log may be followed for as long as its reader likes.
+    lifetime: None,
+    drain: Duration::from_secs(2),
+};
 /// What one message of an import may be: the client sends pieces far smaller.
 const MESSAGE_LIMIT: usize = 8 << 20;
 
@@ -53,31 +61,22 @@ impl NodeAgent for Service {
 
 pub async fn serve(shared: Arc<Shared>, registry: Registry, health: Health) -> anyhow::Result<()> {
     let config = &shared.config;
-    let read = |path: &Option<std::path::PathBuf>, flag: &str| -> anyhow::Result<Vec<u8>> {
-        let path: &Path = path
-            .as_deref()
-            .with_context(|| format!("{flag} is needed to serve logs"))?;
-        std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+    let file = |path: &Option<PathBuf>, flag: &str| {
+        let path = path.clone();
+        path.with_context(|| format!("{flag} is needed to serve logs"))
     };
-    let identity = Identity::from_pem(
-        read(&config.tls_cert, "--tls-cert")?,
-        read(&config.tls_key, "--tls-key")?,
-    );
-    let tls = ServerTlsConfig::new()
-        .identity(identity)
-        .client_ca_root(Certificate::from_pem(read(&config.ca, "--ca")?))
-        .timeout(HANDSHAKE_LIMIT);
+    let tls = TlsFiles {
+        cert: file(&config.tls_cert, "--tls-cert")?,
+        key: file(&config.tls_key, "--tls-key")?,
+        ca: file(&config.ca, "--ca")?,
+    };
     let (listen, shutdown) = (config.listen, shared.shutdown.clone());
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("listening on {listen}"))?;
     let agent = NodeAgentServer::new(Service { shared }).max_decoding_message_size(MESSAGE_LIMIT);
     let routes = Routes::new(agent)
         .into_axum_router()
         .merge(gantry_telemetry::serve::router(registry, health));
-    Server::builder()
-        .tls_config(tls)?
-        .accept_http1(true)
-        .layer(gantry_telemetry::trace::ServerLayer)
-        .add_routes(Routes::from(routes))
-        .serve_with_shutdown(listen, shutdown.cancelled_owned())
-        .await
-        .with_context(|| format!("serving on {listen}"))
+    gantry_telemetry::serve::serve_routes(listener, tls, LIMITS, routes, shutdown).await
 }

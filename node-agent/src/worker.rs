@@ -246,6 +246,8 @@ impl Worker {
         let patch = status_patch(&self.uid, self.known.get(), &status).filter(|_| self.gone_since.is_none());
         if patch.is_some() {
             self.status_differs_since.get_or_insert(now);
+        } else if !self.jobs.is_writing() {
+            self.status_differs_since = None;
         }
         let status_written = patch.is_none() && !self.jobs.is_writing();
         let view = View {

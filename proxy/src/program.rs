@@ -76,6 +76,24 @@ struct Round {
     slices: usize,
 }
 
+impl Round {
+    /// Adds what an earlier round was to bring and did not. Its rules come with all others, in a load of the whole.
+    fn add(&mut self, earlier: Round) {
+        for (frontend, endpoints) in earlier.frontends {
+            self.frontends.entry(frontend).or_insert(endpoints);
+        }
+        let unseen = earlier
+            .causes
+            .into_iter()
+            .filter(|cause| !self.causes.contains(cause));
+        let unseen: Vec<_> = unseen.collect();
+        self.causes.extend(unseen);
+        self.triggered.extend(earlier.triggered);
+        self.services += earlier.services;
+        self.slices += earlier.slices;
+    }
+}
+
 impl Programmer {
     /// Keeps the kernel's rules and the zone until `shutdown`. What the kernel holds then, it keeps.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -88,12 +106,16 @@ impl Programmer {
         self.slices.synced().await;
         let mut state = State::default();
         let mut pause = FIRST_PAUSE;
+        let mut refused = None;
         loop {
             let wakes = self.wakes.take();
             if !wakes.is_empty() {
                 self.metrics.queued(now());
             }
-            let round = self.recompute(&mut state, wakes);
+            let mut round = self.recompute(&mut state, wakes);
+            if let Some(refused) = refused.take() {
+                round.add(refused);
+            }
             self.zone().complete = true;
             let pending = [
                 (&self.metrics.pending_services, round.services),
@@ -102,7 +124,7 @@ impl Programmer {
             for (gauge, changes) in pending {
                 gauge.set(i64::try_from(changes).unwrap_or(i64::MAX));
             }
-            if self.program(&mut state, round).await {
+            if self.program(&mut state, &round).await {
                 for (gauge, _) in pending {
                     gauge.set(0);
                 }
@@ -115,6 +137,8 @@ impl Programmer {
                     self.touch(&mut state).await;
                 }
             } else {
+                // What it was to bring is late, and will be said to be when it comes.
+                refused = Some(round);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LAST_PAUSE);
             }
@@ -160,6 +184,8 @@ impl Programmer {
             round.causes.extend(unseen);
             round.triggered.extend(wake.triggered);
         }
+        self.metrics.changed_services.inc_by(round.services as u64);
+        self.metrics.changed_slices.inc_by(round.slices as u64);
         round
     }
 
@@ -192,14 +218,13 @@ impl Programmer {
     }
 
     /// Returns whether the kernel holds what it should.
-    async fn program(&self, state: &mut State, round: Round) -> bool {
-        self.metrics.changed_services.inc_by(round.services as u64);
-        self.metrics.changed_slices.inc_by(round.slices as u64);
+    async fn program(&self, state: &mut State, round: &Round) -> bool {
         let full = state.kernel == Kernel::Unknown;
         if !full && round.changes.is_empty() {
+            self.metrics.programmed(now(), &round.triggered);
             return true;
         }
-        let span = span(&round);
+        let span = span(round);
         let started = Instant::now();
         let text = match state.kernel {
             Kernel::Unknown => render::load(&ruleset(&state.topology, &self.node)),
@@ -224,7 +249,7 @@ impl Programmer {
         if !loaded {
             return false;
         }
-        let mut frontends = round.frontends;
+        let mut frontends = round.frontends.clone();
         if full {
             // What changed while nobody looked, or could not be loaded, may have left stale flows of any Service.
             let services = state.topology.services();

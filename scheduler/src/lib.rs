@@ -4,12 +4,20 @@
 //! [`scheduling`] is the one task that owns the model and the queue; it is woken by caches, decides, and
 //! hands bindings to tasks of their own.
 
+pub mod profile;
 pub mod decision;
 pub mod filter;
 pub mod score;
 pub mod snapshot;
+pub mod pods;
+pub mod labels;
 pub mod resources;
+pub mod counting;
+pub mod domains;
+mod index;
 pub mod explain;
+pub mod preemption;
+pub mod config;
 mod model;
 mod queue;
 mod scheduling;
@@ -27,6 +35,7 @@ use gantry_client::{Candidate, Client, Recorder, Term};
 use gantry_proto::Key;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::serve::TlsFiles;
+use metrics::{Depths, Held};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -77,9 +86,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let metrics = metrics::Metrics::register(&registry, &config.scheduler_name);
     metrics.set_leading(LEASE, false);
     let health = Health::new();
-    let profile = Profile {
-        scheduler_name: config.scheduler_name.clone(),
-    };
+    let profile = Profile::named(config.scheduler_name.clone());
     let tls = TlsFiles {
         cert: config.tls_cert.clone(),
         key: config.tls_key.clone(),
@@ -122,6 +129,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
                 answering.send_replace(Some(questions));
                 scheduling.run().await;
                 answering.send_replace(None);
+                // What was last seen is not so any more.
+                metrics.set_depths(Depths::default());
+                metrics.set_held(Held::default());
                 metrics.set_leading(LEASE, false);
             };
             candidate.run(&shutdown, term).await;

@@ -18,11 +18,13 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
 
 use crate::connections::{self, Limits};
 use crate::health::{Endpoint, Health};
 use crate::metrics::{self, Registry};
 use crate::ring;
+use crate::trace::ServerLayer;
 
 const LIMITS: Limits = Limits {
     // Probes and scrapers are few.
@@ -68,16 +70,28 @@ pub async fn serve_on(
     health: Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let routes = router(registry, health);
+    serve_routes(listener, tls, LIMITS, routes, shutdown).await
+}
+
+/// Like [`serve_on`], for routes of the caller's own, [`router`]'s among them where wanted. But for the health
+/// endpoints only those may use them who show a certificate that the CA signed; whose, the routes find as the
+/// [`PeerCertificate`] among a request's extensions.
+pub async fn serve_routes(
+    listener: TcpListener,
+    tls: TlsFiles,
+    limits: Limits,
+    routes: Router,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let tls = server_config(&tls)?;
-    let router = router(registry, health).layer(middleware::from_fn(require_certificate));
+    let routes = routes.layer(middleware::from_fn(require_certificate));
     let service = move |peer: connections::Peer<'_>| {
-        Some(
-            router
-                .clone()
-                .layer(Extension(HasCertificate(peer.certificates.is_some()))),
-        )
+        let shown = peer.certificates.and_then(|chain| chain.first());
+        let shown = PeerCertificate(shown.map(|certificate| certificate.clone().into_owned()));
+        Some(ServerLayer.layer(routes.clone().layer(Extension(shown))))
     };
-    connections::serve(listener, tls, LIMITS, |_| {}, service, shutdown).await;
+    connections::serve(listener, tls, limits, |_| {}, service, shutdown).await;
     Ok(())
 }
 
@@ -99,17 +113,17 @@ pub fn router(registry: Registry, health: Health) -> Router {
     router
 }
 
-/// Whether the peer of a connection showed a certificate that the CA signed.
-#[derive(Clone, Copy, Debug)]
-struct HasCertificate(bool);
+/// The certificate that the peer of a connection showed and that the CA signed, if it showed one.
+#[derive(Clone, Debug)]
+pub struct PeerCertificate(pub Option<CertificateDer<'static>>);
 
 async fn require_certificate(
-    Extension(HasCertificate(authenticated)): Extension<HasCertificate>,
+    Extension(PeerCertificate(shown)): Extension<PeerCertificate>,
     request: Request,
     next: Next,
 ) -> Response {
     let open = matches!(request.uri().path(), "/livez" | "/readyz" | "/healthz");
-    if open || authenticated {
+    if open || shown.is_some() {
         return next.run(request).await;
     }
     (

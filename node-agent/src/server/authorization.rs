@@ -1,7 +1,6 @@
 //! Who may have logs read and images imported.
 
-use std::sync::Arc;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use gantry_telemetry::serve::PeerCertificate;
 use tonic::{Request, Status};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -11,10 +10,8 @@ const MASTERS: &str = "system:masters";
 
 /// A node's own certificate is signed by the same authority, so being signed is not enough.
 pub fn apiserver_only<T>(request: &Request<T>) -> Result<(), Status> {
-    let connection = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
-    let certificates = connection.and_then(TlsConnectInfo::peer_certs);
-    let certificate = certificates.as_ref().map(Arc::as_ref).and_then(|all| all.first());
-    let Some(certificate) = certificate else {
+    let shown = request.extensions().get::<PeerCertificate>();
+    let Some(certificate) = shown.and_then(|shown| shown.0.as_ref()) else {
         return Err(Status::unauthenticated("a client certificate is required"));
     };
     match subject(certificate) {

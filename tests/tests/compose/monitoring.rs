@@ -129,7 +129,8 @@ const PRESENT: [&str; 54] = [
 ];
 
 /// What must grow while the sample is scaled to and fro.
-const MOVING: [&str; 27] = [
+const MOVING: [&str; 28] = [
+    r#"authorization_attempts_total{result="allowed"}"#,
     r#"process_cpu_seconds_total{job="apiserver"}"#,
     r#"process_network_receive_bytes_total{job="apiserver"}"#,
     r#"apiserver_request_total{verb="POST",resource="pods",subresource="binding"}"#,
@@ -168,8 +169,13 @@ fn every_series_is_there(administrator: &Administrator) {
 }
 
 fn every_series_moves(administrator: &Administrator) {
-    let sum = |series: &str| value(administrator, &format!("sum({series})"));
-    let before = MOVING.map(|series| (series, sum(series).unwrap_or(0.0)));
+    let sum = |series: &str| value(administrator, &format!("sum({series}) or vector(0)"));
+    let before = MOVING.map(|series| {
+        (
+            series,
+            eventually(&format!("{series} can be asked for"), SLOW, || sum(series)),
+        )
+    });
     for replicas in [5, 3] {
         let scaled = format!("--replicas={replicas}");
         let done = administrator.gantry(&["scale", "deployment/web", &scaled]);
