@@ -1,18 +1,21 @@
 //! The decision: where a pod goes, or why it goes nowhere.
+//!
+//! ```text
+//! Wanted (once per pod) --search--> nodes that fit --choose--> the best of them
+//!                                   `-- none: Why, by node
+//! ```
+//!
+//! The parts are functions of their own, so that what others add (plug-ins, preemption) stands between them.
 
-use crate::filter::{self, Reason, Wanted};
-use crate::score;
-use crate::snapshot::Snapshot;
+use crate::filter::{self, Filter, Refusal, Wanted};
+use crate::profile::{Plugin, PluginSet, nodes_to_find};
+use crate::score::{self, Choice};
+use crate::snapshot::{NodeInfo, Snapshot};
 use gantry_proto::core::v1::Pod;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A scheduler's configuration, as far as decisions depend on it.
-#[derive(Clone, Debug)]
-pub struct Profile {
-    /// The pods whose spec.schedulerName is this one are ours.
-    pub scheduler_name: String,
-}
+pub use crate::profile::Profile;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -20,252 +23,202 @@ pub enum Decision {
     Unschedulable(Why),
 }
 
-/// Every node's reasons.
+/// Why no node will do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Why {
-    pub reasons_by_node: BTreeMap<Arc<str>, Vec<Reason>>,
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// On how many nodes each reason was given, in kube-scheduler's words.
+    pub nodes_by_reason: BTreeMap<String, usize>,
+    /// What each node that was looked at answered.
+    pub refusals: Vec<(Arc<str>, Refusal)>,
+    /// Whose change could help.
+    pub plugins: PluginSet,
+    /// A reason that concerns no node in particular.
+    pub of_pod: Option<String>,
+    /// What came of preemption, in a sentence; empty where nothing is to be said.
+    pub preemption: String,
 }
 
-/// Chooses the best of the nodes that the pod fits. `tie` chooses among equals, so that pods spread.
-pub fn schedule(pod: &Pod, nodes: &Snapshot, _profile: &Profile, tie: u64) -> Decision {
-    let wanted = Wanted::of(pod);
-    let mut why = Why::default();
-    let mut best: Vec<&Arc<str>> = Vec::new();
-    let mut best_score = i64::MIN;
-    for (name, node) in nodes.iter().filter(|(_, node)| node.exists) {
-        let objections = filter::objections(&wanted, node);
-        if !objections.is_empty() {
-            why.reasons_by_node.insert(name.clone(), objections);
-            continue;
-        }
-        let score = score::score(&wanted, node);
-        if score > best_score {
-            best_score = score;
-            best.clear();
-        }
-        if score == best_score {
-            best.push(name);
-        }
-    }
-    match u64::try_from(best.len()) {
-        Ok(count) if count > 0 => Decision::Bind {
-            node: best[(tie % count) as usize].clone(),
+/// Chooses the best of the nodes that the pod fits. `tie` chooses among equals, so that pods spread. The whole cluster
+/// is counted for this one pod; who decides about many uses [`decide`].
+pub fn schedule(pod: &Pod, snapshot: &Snapshot, profile: &Profile, tie: u64) -> Decision {
+    decide(&Wanted::of(pod, snapshot, profile), snapshot, 0, tie).0
+}
+
+/// The same for a pod about which everything is counted already. The search begins at the `start`-th node; returned is
+/// also how many nodes were looked at, by which the next start is further on.
+pub fn decide(wanted: &Wanted, snapshot: &Snapshot, start: usize, tie: u64) -> (Decision, usize) {
+    let search = search(wanted, snapshot, start);
+    let looked_at = search.looked_at();
+    let decision = match choose(wanted, &search.nodes, snapshot.len(), &[], tie) {
+        Some(node) => Decision::Bind {
+            node: node.name.clone(),
         },
-        _ => Decision::Unschedulable(why),
+        None => Decision::Unschedulable(why(wanted, snapshot, &search)),
+    };
+    (decision, looked_at)
+}
+
+/// What a search found.
+#[derive(Debug, Default)]
+pub struct Search<'s> {
+    pub nodes: Vec<&'s Arc<NodeInfo>>,
+    pub refusals: Vec<(u32, Refusal)>,
+}
+
+impl Search<'_> {
+    pub fn looked_at(&self) -> usize {
+        self.nodes.len() + self.refusals.len()
     }
+}
+
+/// The nodes that the pod fits, or enough of them, from the `start`-th on. The one that it is nominated to comes first:
+/// room was made there.
+pub fn search<'s>(wanted: &Wanted, snapshot: &'s Snapshot, start: usize) -> Search<'s> {
+    let mut search = Search::default();
+    if wanted.impossible().is_some() {
+        return search;
+    }
+    let filters = filter::concerned(wanted);
+    let nominated = snapshot.get(&wanted.pod.status().nominated_node_name);
+    if let Some(node) = nominated.filter(|node| filter::refusal(&filters, wanted, node).is_none()) {
+        search.nodes.push(node);
+        return search;
+    }
+    let enough = match wanted.profile.scores.is_empty() {
+        true => 1,
+        false => nodes_to_find(wanted.profile.percentage_of_nodes_to_score, snapshot.len()),
+    };
+    match names(wanted) {
+        Some(names) => {
+            let named = names.iter().filter_map(|name| snapshot.get(name));
+            search.look(&filters, wanted, named, names.len());
+        }
+        None => {
+            search.nodes.reserve(enough);
+            search.look(&filters, wanted, snapshot.from(start), enough);
+        }
+    }
+    search
+}
+
+/// The only nodes that are looked at, where the pod says them by name.
+fn names<'w>(wanted: &'w Wanted) -> Option<&'w filter::RequiredNodeNames> {
+    let heeded = wanted.profile.filters.contains(Plugin::NodeAffinity);
+    wanted.nodes.names.as_ref().filter(|_| heeded)
+}
+
+impl<'s> Search<'s> {
+    fn look(
+        &mut self,
+        filters: &[&Filter],
+        wanted: &Wanted,
+        nodes: impl Iterator<Item = &'s Arc<NodeInfo>>,
+        enough: usize,
+    ) {
+        for node in nodes {
+            match filter::refusal(filters, wanted, node) {
+                Some(refusal) => self.refusals.push((node.slot, refusal)),
+                None => {
+                    self.nodes.push(node);
+                    if self.nodes.len() >= enough {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The best of the nodes that fit: `more` is added to their scores, where somebody else has given some.
+pub fn choose<'s>(
+    wanted: &Wanted,
+    nodes: &[&'s Arc<NodeInfo>],
+    all: usize,
+    more: &[i64],
+    tie: u64,
+) -> Option<&'s Arc<NodeInfo>> {
+    if nodes.len() <= 1 {
+        return nodes.first().copied();
+    }
+    let mut scores = score::rate(wanted, &Choice { nodes, all });
+    for (score, more) in scores.iter_mut().zip(more) {
+        *score += more;
+    }
+    let best = scores.iter().max()?;
+    let equals = scores.iter().filter(|score| *score == best).count();
+    let chosen = usize::try_from(tie % u64::try_from(equals).ok()?).ok()?;
+    let mut equals = nodes.iter().zip(&scores).filter(|(_, score)| *score == best);
+    equals.nth(chosen).map(|(node, _)| *node)
+}
+
+/// Why a search found nothing.
+pub fn why(wanted: &Wanted, snapshot: &Snapshot, search: &Search) -> Why {
+    let mut why = Why {
+        nodes: snapshot.len(),
+        ..Why::default()
+    };
+    if let Some((plugin, reason)) = wanted.impossible() {
+        why.plugins.insert(plugin);
+        why.of_pod = Some(reason.into());
+        return why;
+    }
+    let filters = filter::concerned(wanted);
+    for (slot, refusal) in &search.refusals {
+        let Some(node) = snapshot.at(*slot) else {
+            continue;
+        };
+        filter::words(&filters, wanted, node, &mut |text| why.count(text, 1));
+        why.plugins.insert(refusal.plugin);
+        why.refusals.push((node.name.clone(), *refusal));
+    }
+    if names(wanted).is_some() {
+        let others = snapshot.len().saturating_sub(search.looked_at());
+        why.count("node(s) didn't satisfy plugin(s) [NodeAffinity]", others);
+        why.plugins.insert(Plugin::NodeAffinity);
+    }
+    why
 }
 
 impl Why {
+    fn count(&mut self, reason: &str, nodes: usize) {
+        match self.nodes_by_reason.get_mut(reason) {
+            Some(count) => *count += nodes,
+            None if nodes > 0 => drop(self.nodes_by_reason.insert(reason.into(), nodes)),
+            None => {}
+        }
+    }
+
+    /// Nodes that could take the pod if other pods were gone.
+    pub fn resolvable(&self) -> impl Iterator<Item = &Arc<str>> {
+        let resolvable = self.refusals.iter().filter(|(_, refusal)| refusal.resolvable);
+        resolvable.map(|(node, _)| node)
+    }
+
     /// kube-scheduler's sentence, such as `0/3 nodes are available: 1 Insufficient cpu, 2 Insufficient memory.`
     pub fn message(&self) -> String {
-        if self.reasons_by_node.is_empty() {
+        if self.nodes == 0 {
             return "no nodes available to schedule pods".into();
         }
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for reason in self.reasons_by_node.values().flatten() {
-            *counts.entry(&reason.text).or_default() += 1;
-        }
-        let mut texts: Vec<String> = counts
+        let mut message = format!("0/{} nodes are available:", self.nodes);
+        let mut reasons: Vec<String> = self
+            .nodes_by_reason
             .iter()
             .map(|(text, count)| format!("{count} {text}"))
             .collect();
-        texts.sort();
-        format!(
-            "0/{} nodes are available: {}.",
-            self.reasons_by_node.len(),
-            texts.join(", ")
-        )
+        reasons.sort();
+        match &self.of_pod {
+            Some(reason) => message += &format!(" {reason}."),
+            None if reasons.is_empty() => {}
+            None => message += &format!(" {}.", reasons.join(", ")),
+        }
+        if !self.preemption.is_empty() {
+            message += &format!(" {}", self.preemption);
+        }
+        message
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::snapshot::NodeInfo;
-    use gantry_proto::json;
-    use gantry_proto::meta::v1::OwnerReference;
-    use serde_json::{Value, json};
-    use std::collections::BTreeSet;
-
-    fn pod(spec: Value) -> Pod {
-        json::decode_value(&json!({"apiVersion": "v1", "kind": "Pod", "spec": spec}))
-            .map(|d| d.object)
-            .unwrap_or_default()
-    }
-
-    fn nodes(nodes: &[Value]) -> Snapshot {
-        let info = |value: &Value| {
-            let node = json::decode_value(value).map(|d| d.object).unwrap_or_default();
-            let mut info = NodeInfo::default();
-            info.set_node(&node);
-            (Arc::from(info.name.as_str()), Arc::new(info))
-        };
-        nodes.iter().map(info).collect()
-    }
-
-    fn node(name: &str, cpu: &str, more: Value) -> Value {
-        let mut node = json!({
-            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
-            "status": {"allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "110"}},
-        });
-        node["spec"] = more;
-        node
-    }
-
-    fn asks(cpu: &str) -> Value {
-        json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": cpu}}}]})
-    }
-
-    fn profile() -> Profile {
-        Profile {
-            scheduler_name: "default-scheduler".into(),
-        }
-    }
-
-    #[track_caller]
-    fn check(spec: Value, all: &[Value], expected: &str) {
-        let told = match schedule(&pod(spec), &nodes(all), &profile(), 0) {
-            Decision::Bind { node } => node.to_string(),
-            Decision::Unschedulable(why) => why.message(),
-        };
-        assert_eq!(told, expected);
-    }
-
-    #[test]
-    fn a_pod_goes_where_most_stays_free() {
-        check(
-            asks("100m"),
-            &[node("a", "1", json!({})), node("b", "4", json!({}))],
-            "b",
-        );
-    }
-
-    #[test]
-    fn pods_that_ask_for_nothing_spread_too() {
-        let mut all = nodes(&[node("a", "1", json!({})), node("b", "1", json!({}))]);
-        let modest = pod(json!({"containers": [{"name": "a"}]}));
-        let mut taken = NodeInfo::clone(&all["a"]);
-        taken.add_pod(&Wanted::of(&modest).takes);
-        all.insert("a".into(), Arc::new(taken));
-        for tie in 0..4 {
-            let Decision::Bind { node } = schedule(&modest, &all, &profile(), tie) else {
-                panic!("it fits")
-            };
-            assert_eq!(&*node, "b", "tie {tie}");
-        }
-    }
-
-    #[test]
-    fn pods_of_one_controller_spread_over_nodes_however_large() {
-        let mut replica = pod(asks("10m"));
-        replica.metadata_mut().owner_references = vec![OwnerReference {
-            uid: "web".into(),
-            controller: Some(true),
-            ..OwnerReference::default()
-        }];
-        let large = |name| node(name, "64", json!({}));
-        let mut all = nodes(&[large("a"), large("b"), large("c")]);
-        let mut used = BTreeSet::new();
-        for _ in 0..3 {
-            let Decision::Bind { node } = schedule(&replica, &all, &profile(), 0) else {
-                panic!("it fits")
-            };
-            let mut taken = NodeInfo::clone(&all[&*node]);
-            taken.add_pod(&Wanted::of(&replica).takes);
-            all.insert(node.clone(), Arc::new(taken));
-            used.insert(node);
-        }
-        assert_eq!(used.len(), 3, "{used:?}");
-        let before = all["a"].clone();
-        let mut after = NodeInfo::clone(&before);
-        after.remove_pod(&Wanted::of(&replica).takes);
-        assert!(after.pods_by_controller.is_empty(), "{after:?}");
-    }
-
-    #[test]
-    fn a_pod_that_fits_nowhere_is_told_every_reason() {
-        let all = [
-            node("a", "1", json!({})),
-            node("b", "1", json!({})),
-            node(
-                "c",
-                "8",
-                json!({"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]}),
-            ),
-            node("d", "8", json!({"unschedulable": true})),
-        ];
-        check(
-            asks("2"),
-            &all,
-            "0/4 nodes are available: 1 node(s) had untolerated taint {gpu: yes}, 1 node(s) were unschedulable, \
-             2 Insufficient cpu.",
-        );
-    }
-
-    #[test]
-    fn without_nodes_the_message_says_so() {
-        check(asks("1"), &[], "no nodes available to schedule pods");
-    }
-
-    #[test]
-    fn a_node_selector_must_match() {
-        let mut spec = asks("100m");
-        spec["nodeSelector"] = json!({"disk": "ssd"});
-        check(
-            spec.clone(),
-            &[node("a", "1", json!({}))],
-            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.",
-        );
-        spec["nodeSelector"] = json!({"kubernetes.io/hostname": "b"});
-        check(spec, &[node("a", "8", json!({})), node("b", "1", json!({}))], "b");
-    }
-
-    #[test]
-    fn a_toleration_opens_a_tainted_node_and_equals_are_chosen_by_the_tie() {
-        let taint = json!({"taints": [{"key": "gpu", "effect": "NoSchedule"}]});
-        let mut spec = asks("100m");
-        spec["tolerations"] = json!([{"operator": "Exists"}]);
-        check(spec, &[node("a", "1", taint)], "a");
-        let all = nodes(&[node("a", "1", json!({})), node("b", "1", json!({}))]);
-        let chosen = |tie| schedule(&pod(asks("1m")), &all, &profile(), tie);
-        assert_ne!(chosen(0), chosen(1));
-    }
-
-    #[test]
-    fn pods_on_a_node_count_against_it_until_they_are_removed() {
-        let mut all = nodes(&[node("a", "1", json!({}))]);
-        let first = pod(asks("800m"));
-        let wanted = Wanted::of(&first);
-        let mut info = NodeInfo::clone(&all["a"]);
-        info.add_pod(&wanted.takes);
-        all.insert("a".into(), Arc::new(info.clone()));
-        assert!(matches!(
-            schedule(&first, &all, &profile(), 0),
-            Decision::Unschedulable(_)
-        ));
-        info.remove_pod(&wanted.takes);
-        all.insert("a".into(), Arc::new(info));
-        assert!(matches!(
-            schedule(&first, &all, &profile(), 0),
-            Decision::Bind { .. }
-        ));
-    }
-
-    #[test]
-    fn a_host_port_is_taken_by_one_pod() {
-        let wants =
-            pod(json!({"containers": [{"name": "a", "ports": [{"containerPort": 80, "hostPort": 80}]}]}));
-        let wanted = Wanted::of(&wants);
-        let mut all = nodes(&[node("a", "1", json!({}))]);
-        let mut info = NodeInfo::clone(&all["a"]);
-        info.add_pod(&wanted.takes);
-        all.insert("a".into(), Arc::new(info));
-        let Decision::Unschedulable(why) = schedule(&wants, &all, &profile(), 0) else {
-            panic!("it fits twice")
-        };
-        assert_eq!(
-            why.message(),
-            "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
-        );
-    }
-}
+mod tests;

@@ -84,7 +84,7 @@ pub fn why(pod: &Pod, nodes: &Snapshot, profile: &Profile) -> WhyReply {
     match schedule(pod, nodes, profile, 0) {
         Decision::Bind { node } => summary(format!("{} fits {node} and is about to be assigned", pod.key())),
         Decision::Unschedulable(refused) => {
-            let wanted = Wanted::of(pod);
+            let wanted = Wanted::of(pod, nodes, profile);
             WhyReply {
                 summary: format!("{} is pending: {}", pod.key(), refused.message()),
                 groups: groups(&wanted, nodes),
@@ -141,7 +141,7 @@ fn groups(wanted: &Wanted, nodes: &Snapshot) -> Vec<WhyGroup> {
     for (name, node) in nodes.iter().filter(|(_, node)| node.exists) {
         for reason in filter::all_objections(wanted, node) {
             nodes_by_reason
-                .entry((reason.text, reason.detail))
+                .entry((reason.text.into_owned(), reason.detail))
                 .or_default()
                 .push(name.to_string());
         }
@@ -252,9 +252,7 @@ mod tests {
     }
 
     fn answer(cpu: &str, list: &[(&str, &str, Value)]) -> WhyReply {
-        let profile = Profile {
-            scheduler_name: "default-scheduler".into(),
-        };
+        let profile = Profile::default();
         why(&pod(cpu), &nodes(list), &profile)
     }
 
@@ -303,9 +301,7 @@ mod tests {
         let mut gated = pod("1");
         let gate = json!({"name": "example.com/quota"});
         gated.spec_mut().scheduling_gates = vec![serde_json::from_value(gate).unwrap()];
-        let profile = Profile {
-            scheduler_name: "default-scheduler".into(),
-        };
+        let profile = Profile::default();
         let reply = why(&gated, &nodes(&[("a", "4", json!({}))]), &profile);
         let expected = "default/p is held back by its scheduling gates (example.com/quota), which somebody has to remove";
         assert_eq!(reply.summary, expected);

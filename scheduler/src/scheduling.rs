@@ -1,11 +1,11 @@
 //! The one task that owns the model and the queue. Caches wake it with keys; it reads them, decides, and
 //! hands each binding and each report to a task of its own.
 
-use crate::binding::{self, Outcome};
-use crate::decision::{Decision, Profile, schedule};
+use crate::binding::{self, Nomination, Outcome};
+use crate::decision::{Decision, Profile, decide};
 use crate::explain::Questions;
 use crate::metrics::{Held, Metrics};
-use crate::model::Model;
+use crate::model::{Model, Seen};
 use crate::queue::Queue;
 use crate::snapshot::{Snapshot, has_ended};
 use gantry_client::{Cache, Client, Entry, EventType, Recorder};
@@ -37,6 +37,8 @@ pub struct Scheduling {
     woken: Arc<Woken>,
     snapshot: watch::Sender<Snapshot>,
     model: Model,
+    /// Where the next search for nodes begins, so that all are looked at as often.
+    start: usize,
     queue: Queue,
     /// Pods that wait for somebody to take their scheduling gates away; only counted.
     gated: HashSet<Key>,
@@ -96,6 +98,7 @@ impl Scheduling {
             woken,
             snapshot,
             model: Model::default(),
+            start: 0,
             queue: Queue::default(),
             gated: HashSet::new(),
             bindings: Arc::new(Semaphore::new(BINDINGS)),
@@ -116,7 +119,7 @@ impl Scheduling {
         loop {
             self.take_in_changes();
             let more = self.decide(&outcomes).await;
-            self.snapshot.send_replace(self.model.nodes().clone());
+            self.snapshot.send_replace(self.model.settle().clone());
             self.tell();
             if more {
                 // Outcomes are taken in between: they hold the permits that decisions wait for.
@@ -143,7 +146,7 @@ impl Scheduling {
         self.metrics.came(self.queue.take_incoming());
         let (pods, assumed_pods) = self.model.pods();
         self.metrics.set_held(Held {
-            nodes: self.model.nodes().len(),
+            nodes: self.model.snapshot().len(),
             pods,
             assumed_pods,
         });
@@ -154,14 +157,11 @@ impl Scheduling {
         for key in self.woken.take(&self.woken.nodes) {
             match self.nodes.get(&key) {
                 Some(node) => {
-                    let before = self.model.nodes().get(key.name.as_str()).cloned();
-                    self.model.set_node(&node.object);
-                    let after = self.model.nodes().get(key.name.as_str());
+                    let (before, after) = self.model.set_node(&node.object);
                     // A heartbeat changes nothing that a decision depends on.
-                    may_help |= match (&before, after) {
+                    may_help |= match (&before, &after) {
                         (Some(before), Some(after)) => {
-                            !before.exists
-                                || before.allocatable != after.allocatable
+                            before.allocatable != after.allocatable
                                 || before.labels != after.labels
                                 || before.taints != after.taints
                                 || before.unschedulable != after.unschedulable
@@ -169,14 +169,15 @@ impl Scheduling {
                         _ => true,
                     };
                 }
-                None => self.model.remove_node(&key.name),
+                None => drop(self.model.remove_node(&key.name)),
             }
         }
         for key in self.woken.take(&self.woken.pods) {
             let pod = self.pods.get(&key);
-            may_help |= self
+            let seen = self
                 .model
                 .observe(&key, pod.as_deref().map(|entry| &entry.object));
+            may_help |= !matches!(seen, Seen::Nothing);
             match pod.as_deref().is_some_and(|pod| self.is_gated(pod)) {
                 true => self.gated.insert(key.clone()),
                 false => self.gated.remove(&key),
@@ -234,15 +235,21 @@ impl Scheduling {
             let span = self.span(&key, &pod);
             let attempt = self.metrics.attempt();
             #[allow(clippy::disallowed_methods, reason = "equals are chosen by chance")]
-            let decision =
-                span.in_scope(|| schedule(&pod.object, self.model.nodes(), &self.profile, rand::random()));
+            let (info, decision) = span.in_scope(|| {
+                self.model.settle();
+                let wanted = self.model.want(&pod.object, &self.profile);
+                let nodes = self.model.snapshot();
+                let (decision, looked_at) = decide(&wanted, nodes, self.start, rand::random());
+                self.start = (self.start + looked_at) % nodes.len().max(1);
+                (wanted.info, decision)
+            });
             attempt.decided();
             match decision {
                 Decision::Bind { node } => {
                     let cause = trace::cause_of(&span);
                     // The queue forgets the pod when it is seen to be bound, which may be before the reply comes.
                     let (waited, metrics) = (self.queue.attempts(&key), self.metrics.clone());
-                    self.model.assume(&key, &pod.object, node.clone());
+                    self.model.assume(info, node.clone());
                     let bind = binding::bind(self.client.clone(), self.recorder.clone(), pod, node);
                     let outcomes = outcomes.clone();
                     tokio::spawn(
@@ -276,7 +283,7 @@ impl Scheduling {
                         message.clone(),
                     );
                     self.queue.park(&key, now());
-                    let report = binding::report_unschedulable(self.client.clone(), pod, message);
+                    let report = binding::report_unschedulable(self.client.clone(), pod, message, Nomination::Keep);
                     let outcomes = outcomes.clone();
                     tokio::spawn(
                         async move {
@@ -300,8 +307,9 @@ impl Scheduling {
                 self.queue.bound(&key, now());
             }
             Outcome::Reported => {}
+            Outcome::NotEvicted { key } => self.woken.add(&self.woken.pods, key),
             Outcome::Failed { key, uid } => {
-                if self.model.forget(&key, &uid) {
+                if self.model.forget(&key, &uid).is_some() {
                     self.queue.wake_all();
                 }
                 self.queue.park(&key, now());

@@ -1,49 +1,75 @@
-//! Which of the nodes that a pod fits is best.
+//! Which of the nodes that a pod fits is best. Each score is one file and one line in [`SCORES`].
 
-use crate::filter::{Wanted, tolerates};
-use crate::resources::{CPU, MEMORY};
+mod taints;
+mod node_affinity;
+mod fit;
+mod topology_spread;
+mod pod_affinity;
+mod balanced;
+mod images;
+
+use crate::filter::Wanted;
+use crate::profile::Plugin;
 use crate::snapshot::NodeInfo;
+use std::sync::Arc;
 
 /// The best score that one rule gives.
-const MAX: i64 = 100;
+pub const MAX: i64 = 100;
 
-/// Higher is better: least allocated, few pods of the same controller (weight 2), and few taints that would rather not
-/// have the pod (weight 3), weighted as in kube-scheduler.
-pub fn score(wanted: &Wanted, node: &NodeInfo) -> i64 {
-    least_allocated(wanted, node) + 2 * spread(wanted, node) + 3 * preferred_taints(wanted, node)
+/// The nodes that are compared, and how many there are in all.
+pub struct Choice<'a> {
+    pub nodes: &'a [&'a Arc<NodeInfo>],
+    pub all: usize,
 }
 
-/// The share of cpu and memory that stays free, 0 to 100 (NodeResourcesFit, LeastAllocated).
-fn least_allocated(wanted: &Wanted, node: &NodeInfo) -> i64 {
-    let share = |resource: &str| {
-        let all = node.allocatable.get(resource);
-        let free = all - node.counted.get(resource) - wanted.takes.counted.get(resource);
-        if all <= 0 { 0 } else { free.max(0) * MAX / all }
-    };
-    (share(CPU) + share(MEMORY)) / 2
+/// One rule about which of several nodes is better.
+pub struct Score {
+    pub plugin: Plugin,
+    /// Gives each node 0 to [`MAX`], which is comparable between nodes of this choice; `false`, and nothing given,
+    /// where the rule has nothing to tell them apart by.
+    pub rate: fn(&Wanted, &Choice, &mut Vec<i64>) -> bool,
 }
 
-/// 100 without any pod of the same controller, less with each: what takes a node away should not take a whole
-/// application along (kube-scheduler's default for PodTopologySpread, with nodes as the only domain).
-fn spread(wanted: &Wanted, node: &NodeInfo) -> i64 {
-    let controller = wanted.takes.controller.as_ref();
-    let siblings = controller.and_then(|controller| node.pods_by_controller.get(controller));
-    MAX / (1 + i64::from(siblings.copied().unwrap_or(0)))
+pub const SCORES: &[Score] = &[
+    taints::SCORE,
+    node_affinity::SCORE,
+    fit::SCORE,
+    topology_spread::SCORE,
+    pod_affinity::SCORE,
+    balanced::SCORE,
+    images::SCORE,
+];
+
+/// Each node's scores, weighted as the profile says, and summed.
+pub fn rate(wanted: &Wanted, choice: &Choice) -> Vec<i64> {
+    let mut sums = vec![0; choice.nodes.len()];
+    let mut scores = Vec::with_capacity(choice.nodes.len());
+    for (plugin, weight) in &wanted.profile.scores {
+        let Some(score) = SCORES.iter().find(|score| score.plugin == *plugin) else {
+            continue;
+        };
+        scores.clear();
+        if (score.rate)(wanted, choice, &mut scores) {
+            for (sum, score) in sums.iter_mut().zip(&scores) {
+                *sum += score * weight;
+            }
+        }
+    }
+    sums
 }
 
-/// 100 without any PreferNoSchedule taint that the pod does not tolerate, less with each.
-fn preferred_taints(wanted: &Wanted, node: &NodeInfo) -> i64 {
-    let unwanted = node
-        .taints
-        .iter()
-        .filter(|taint| taint.effect == "PreferNoSchedule")
-        .filter(|taint| {
-            !wanted
-                .spec
-                .tolerations
-                .iter()
-                .any(|toleration| tolerates(toleration, taint))
-        })
-        .count();
-    MAX / (1 + i64::try_from(unwanted).unwrap_or(MAX))
+/// Stretches scores to [`MAX`], or turns them round where less is better (helper.DefaultNormalizeScore).
+fn stretch(scores: &mut [i64], less_is_better: bool) {
+    let most = scores.iter().copied().max().unwrap_or(0);
+    for score in scores {
+        let stretched = if most == 0 { 0 } else { MAX * *score / most };
+        *score = if less_is_better {
+            MAX - stretched
+        } else {
+            stretched
+        };
+    }
 }
+
+#[cfg(test)]
+mod tests;
