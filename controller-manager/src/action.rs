@@ -2,9 +2,11 @@
 //! controller that must report a failure puts its status first when the last attempt failed.
 
 use gantry_proto::apps::v1::{Deployment, ReplicaSet};
-use gantry_proto::core::v1::{Namespace, Node, ObjectReference, Pod, ServiceAccount};
+use gantry_proto::core::v1::{Endpoints, Namespace, Node, ObjectReference, Pod, ServiceAccount};
 use gantry_proto::discovery::v1::EndpointSlice;
 use gantry_proto::meta::v1::ObjectMeta;
+use gantry_proto::networking::v1::ServiceCidr;
+use gantry_proto::policy::v1::PodDisruptionBudget;
 use gantry_proto::{Key, Kind, KindInfo};
 use serde_json::Value;
 use std::time::Duration;
@@ -57,16 +59,31 @@ pub enum Action {
 pub struct Says {
     pub about: ObjectReference,
     pub warning: bool,
+    /// Empty where only a failure is worth telling.
     pub reason: &'static str,
     pub message: String,
     /// The reason of the Warning when the write fails, and what stands before the error's text.
     pub on_failure: Option<(&'static str, String)>,
 }
 
+impl Says {
+    /// `reason` is that of the Warning, and `prefix` stands before the error's text.
+    pub fn only_on_failure(about: ObjectReference, reason: &'static str, prefix: String) -> Says {
+        Says {
+            about,
+            warning: true,
+            reason: "",
+            message: String::new(),
+            on_failure: Some((reason, prefix)),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
     Background,
     Foreground,
+    Orphan,
 }
 
 /// One incarnation of an object: the uid is a precondition of whatever is done to it.
@@ -106,6 +123,9 @@ pub enum Object {
     ServiceAccount(Box<ServiceAccount>),
     Namespace(Box<Namespace>),
     Node(Box<Node>),
+    Endpoints(Box<Endpoints>),
+    PodDisruptionBudget(Box<PodDisruptionBudget>),
+    ServiceCidr(Box<ServiceCidr>),
 }
 
 /// Calls `$body` with `$object` bound to the typed object inside.
@@ -119,6 +139,9 @@ macro_rules! with_object {
             $crate::action::Object::ServiceAccount($object) => $body,
             $crate::action::Object::Namespace($object) => $body,
             $crate::action::Object::Node($object) => $body,
+            $crate::action::Object::Endpoints($object) => $body,
+            $crate::action::Object::PodDisruptionBudget($object) => $body,
+            $crate::action::Object::ServiceCidr($object) => $body,
         }
     };
 }
@@ -143,7 +166,8 @@ macro_rules! from_kind {
         })*
     };
 }
-from_kind!(Pod ReplicaSet Deployment EndpointSlice ServiceAccount Namespace Node);
+from_kind!(Pod ReplicaSet Deployment EndpointSlice ServiceAccount Namespace Node Endpoints PodDisruptionBudget
+    ServiceCidr);
 
 /// How the last attempt at a key failed; an argument of the next decision, which may have to report it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -93,6 +93,14 @@ macro_rules! cached {
                 })*
                 Err(NotCached)
             }
+
+            /// Whether the cache of the kind shows an object of this uid. It looks at all of them.
+            pub fn has_uid(&self, kind: &KindInfo, uid: &str) -> bool {
+                $(if kind.message == <$kind as Kind>::INFO.message {
+                    return self.$field.snapshot().values().any(|entry| entry.metadata().uid == uid);
+                })*
+                false
+            }
         }
 
         impl Seen for Cluster {
@@ -138,7 +146,10 @@ macro_rules! with_kind {
             gantry_proto::core::v1::Secret, gantry_proto::core::v1::ServiceAccount,
             gantry_proto::core::v1::Event, gantry_proto::discovery::v1::EndpointSlice,
             gantry_proto::coordination::v1::Lease, gantry_proto::apps::v1::Deployment,
-            gantry_proto::apps::v1::ReplicaSet
+            gantry_proto::apps::v1::ReplicaSet, gantry_proto::apps::v1::ControllerRevision,
+            gantry_proto::core::v1::Endpoints, gantry_proto::core::v1::PodTemplate,
+            gantry_proto::networking::v1::IpAddress, gantry_proto::networking::v1::ServiceCidr,
+            gantry_proto::policy::v1::PodDisruptionBudget, gantry_proto::scheduling::v1::PriorityClass
         )
     };
     (@ $info:expr, $kind:ident => $body:expr; $($path:path),*) => {{
@@ -220,10 +231,32 @@ cached! {
     service_accounts: gantry_proto::core::v1::ServiceAccount,
     deployments: gantry_proto::apps::v1::Deployment,
     replica_sets: gantry_proto::apps::v1::ReplicaSet,
+    controller_revisions: gantry_proto::apps::v1::ControllerRevision,
+    endpoints: gantry_proto::core::v1::Endpoints,
+    pod_templates: gantry_proto::core::v1::PodTemplate,
+    disruption_budgets: gantry_proto::policy::v1::PodDisruptionBudget,
+    ip_addresses: gantry_proto::networking::v1::IpAddress,
+    service_cidrs: gantry_proto::networking::v1::ServiceCidr,
+    priority_classes: gantry_proto::scheduling::v1::PriorityClass,
 }
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn every_stored_kind_but_events_has_a_cache() {
+        // An owner of a kind without one would be looked for again and again.
+        let mut cached = Vec::new();
+        macro_rules! note {
+            ($field:ident, $kind:path) => {
+                cached.push(<$kind as gantry_proto::Kind>::KIND);
+            };
+        }
+        for_each_cached!(note);
+        for kind in gantry_proto::kinds::KINDS.iter().filter(|kind| kind.stored) {
+            assert_eq!(cached.contains(&kind.kind), kind.kind != "Event", "{}", kind.kind);
+        }
+    }
+
     #[test]
     fn every_stored_kind_can_be_read_by_its_name() {
         // A deletion in the foreground reads all of them, and would never end.

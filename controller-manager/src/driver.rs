@@ -442,6 +442,9 @@ fn tell_outcome(recorder: &Recorder, says: &Says, outcome: &Outcome) {
 }
 
 fn tell(recorder: &Recorder, says: &Says) {
+    if says.reason.is_empty() {
+        return;
+    }
     let event_type = if says.warning {
         EventType::Warning
     } else {

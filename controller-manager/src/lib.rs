@@ -12,6 +12,8 @@
 pub mod deployment;
 pub mod replica_set;
 pub mod endpoint_slice;
+pub mod endpoints;
+pub mod endpoint_slice_mirroring;
 pub mod namespace;
 pub mod service_account;
 pub mod garbage;
@@ -19,9 +21,12 @@ pub mod node_lifecycle;
 pub mod node_ipam;
 pub mod pod_eviction;
 pub mod pod_gc;
+pub mod disruption;
+pub mod service_cidr;
 
 pub mod action;
 pub mod ownership;
+pub mod conditions;
 pub mod pod_facts;
 pub mod child_names;
 pub mod memory;
@@ -156,6 +161,8 @@ async fn lead(
     controllers.add(deployment::controller::DeploymentController);
     controllers.add(replica_set::controller::ReplicaSetController);
     controllers.add(endpoint_slice::controller::EndpointSliceController);
+    controllers.add(endpoints::controller::EndpointsController::default());
+    controllers.add(endpoint_slice_mirroring::controller::MirroringController);
     controllers.add(namespace::controller::NamespaceController);
     controllers.add(service_account::controller::ServiceAccountController);
     controllers.add(garbage::controller::GarbageController::default());
@@ -167,6 +174,8 @@ async fn lead(
     controllers.add(pod_gc::controller::PodGcController::new(
         config.terminated_pod_gc_threshold,
     ));
+    controllers.add(disruption::controller::DisruptionController);
+    controllers.add(service_cidr::controller::ServiceCidrController);
     let cluster = controllers.watches.spawn(term.client, &term.ended);
     let set = |cluster| *seen.lock().unwrap_or_else(PoisonError::into_inner) = cluster;
     set(Some(cluster.clone()));

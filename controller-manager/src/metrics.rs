@@ -278,7 +278,6 @@ mod tests {
         assert_eq!(value("workqueue_adds_total{name=\"deployment\"}"), 4.0);
         assert_eq!(value("workqueue_depth{name=\"deployment\"}"), 1.0);
         assert_eq!(value("workqueue_retries_total{name=\"deployment\"}"), 0.0);
-        assert_eq!(value("workqueue_depth{name=\"deployment\"}"), 0.0);
         assert_eq!(
             value("workqueue_queue_duration_seconds_count{name=\"deployment\"}"),
             1.0

@@ -113,6 +113,7 @@ impl Writer<'_> {
         let propagation = propagation.map(|propagation| match propagation {
             Propagation::Background => "Background".to_string(),
             Propagation::Foreground => "Foreground".to_string(),
+            Propagation::Orphan => "Orphan".to_string(),
         });
         let options = DeleteOptions {
             grace_period_seconds: grace_seconds,

@@ -43,7 +43,8 @@ pub fn selects(service: &Service, pod: &Pod) -> bool {
             .all(|(name, value)| labels.get(name) == Some(value))
 }
 
-fn address<'a>(pod: &'a Pod, family: &str) -> Option<&'a str> {
+/// The pod's first address of the family, `IPv4` or `IPv6`.
+pub fn address<'a>(pod: &'a Pod, family: &str) -> Option<&'a str> {
     let status = pod.status();
     let all = status
         .pod_ips
@@ -61,7 +62,6 @@ fn endpoint(view: &View, pod: &Pod, address: &str) -> Endpoint {
     let terminating = pod_facts::is_terminating(pod);
     let ready = service.spec().publish_not_ready_addresses || serving && !terminating;
     let spec = pod.spec();
-    let named = !spec.hostname.is_empty() && spec.subdomain == service.metadata().name;
     let node = Some(&spec.node_name).filter(|name| !name.is_empty());
     Endpoint {
         addresses: vec![address.into()],
@@ -70,7 +70,7 @@ fn endpoint(view: &View, pod: &Pod, address: &str) -> Endpoint {
             serving: Some(serving),
             terminating: Some(terminating),
         }),
-        hostname: named.then(|| spec.hostname.clone()),
+        hostname: hostname(service, pod).map(str::to_string),
         target_ref: Some(ObjectReference {
             kind: "Pod".into(),
             namespace: pod.metadata().namespace.clone(),
@@ -84,6 +84,13 @@ fn endpoint(view: &View, pod: &Pod, address: &str) -> Endpoint {
             .map(|zone| zone.to_string()),
         ..Endpoint::default()
     }
+}
+
+/// The name under which the Service's domain has the pod.
+pub fn hostname<'a>(service: &Service, pod: &'a Pod) -> Option<&'a str> {
+    let spec = pod.spec();
+    let is_named = !spec.hostname.is_empty() && spec.subdomain == service.metadata().name;
+    is_named.then_some(spec.hostname.as_str())
 }
 
 /// The Service's ports with the numbers that they have in this pod; a named port that the pod lacks is left out.
@@ -101,7 +108,8 @@ fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
         .collect()
 }
 
-fn number(port: &ServicePort, pod: &Pod) -> Option<i32> {
+/// The port's number in this pod; `None` for a named port that the pod lacks.
+pub fn number(port: &ServicePort, pod: &Pod) -> Option<i32> {
     let target = port.target_port.clone().unwrap_or_default();
     let Some(name) = target.as_str().filter(|name| !name.is_empty()) else {
         return Some(target.as_int().filter(|number| *number != 0).unwrap_or(port.port));
@@ -119,6 +127,6 @@ fn number(port: &ServicePort, pod: &Pod) -> Option<i32> {
         .map(|offered| offered.container_port)
 }
 
-fn protocol(protocol: &str) -> &str {
+pub fn protocol(protocol: &str) -> &str {
     if protocol.is_empty() { "TCP" } else { protocol }
 }

@@ -5,7 +5,7 @@
 //! ```
 
 pub mod controller;
-mod endpoint;
+pub mod endpoint;
 mod placement;
 
 use crate::action::{Action, Target};
@@ -23,9 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub const MANAGER: &str = "endpointslice-controller.k8s.io";
-const HEADLESS: &str = "service.kubernetes.io/headless";
+pub const HEADLESS: &str = "service.kubernetes.io/headless";
 /// When the change of pods happened that a slice's last write tells of. Proxies measure by it how long they take.
-const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+pub const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// All that a decision about one Service looks at.
 pub struct View<'a> {

@@ -1,22 +1,34 @@
-//! Garbage collection: what its owners leave behind goes too (Kubernetes' garbage-collection documentation).
+//! Garbage collection: what its owners leave behind goes too (Kubernetes' pkg/controller/garbagecollector).
 //!
 //! ```text
-//! as a dependent: any owner stays?   yes -> references to owners that are gone are cut
-//!                                    no  -> deleted
-//! as an owner that is being deleted: finalizer foregroundDeletion -> dependents first, then the finalizer
-//!                                    finalizer orphan -> references to it are cut, then the finalizer
+//! as a dependent: a solid owner?   yes -> references to owners that are gone, or that wait for it, are cut
+//!                                  no  -> deleted, in the foreground if an owner waits and it has dependents itself
+//! as an owner that is being deleted: finalizer orphan -> references to it are cut, then the finalizer
+//!                                    finalizer foregroundDeletion -> blocking dependents first, then the finalizer
 //! ```
+//!
+//! Guarantees: an object goes only when every one of its owners was shown to be gone, by a fresh read or by the watch
+//! that told of its end, or waits for its dependents; and only as it was read, so that a new owner saves it. A
+//! finalizer is taken away only after a fresh read of all kinds.
 
 pub mod controller;
-pub mod dependents;
+mod graph;
+mod sight;
+#[cfg(test)]
+mod simulation;
 
 use crate::action::{Action, Propagation, Target};
 use crate::ownership::owners_patch;
 use gantry_proto::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::json;
+use std::time::Duration;
 
 pub const FOREGROUND: &str = "foregroundDeletion";
 pub const ORPHAN: &str = "orphan";
+
+/// What a fresh read has shown and no cache does may come and go between two lists, and then nobody tells of its end:
+/// it is looked for again after this. (Kubernetes' virtual nodes, which it looks at again with growing pauses.)
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// All that a decision about one object looks at.
 pub struct View<'a> {
@@ -24,7 +36,7 @@ pub struct View<'a> {
     pub metadata: &'a ObjectMeta,
     /// For each of its owner references, in order.
     pub owners: Vec<OwnerState>,
-    pub dependents: Vec<Dependent<'a>>,
+    pub dependents: &'a [Dependent],
     /// Whether `dependents` is all there is, by a read that began after the deletion, and not only what the
     /// caches have seen. Required before a finalizer goes.
     pub dependents_are_fresh: bool,
@@ -32,17 +44,23 @@ pub struct View<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerState {
-    /// It is there, or nobody can tell: an owner of a kind that we do not know is left alone.
-    Present,
-    /// A fresh read has shown that there is no object of this name and uid.
+    /// It is there, and its end will be told.
+    Solid,
+    /// A fresh read has found it, and no cache shows it.
+    Virtual,
+    /// There is no object of this kind, namespace, name and uid.
     Gone,
     /// It is being deleted and waits for its dependents.
     WaitsForDependents,
+    /// Nobody can tell: its kind is not known here, or it would be in a namespace and the dependent is in none.
+    /// Nothing is done to such a dependent.
+    Unknowable,
 }
 
-pub struct Dependent<'a> {
+#[derive(Clone, Debug)]
+pub struct Dependent {
     pub target: Target,
-    pub metadata: &'a ObjectMeta,
+    pub metadata: ObjectMeta,
 }
 
 /// What the decision needs to know before it can be made.
@@ -60,80 +78,107 @@ pub fn reconcile(view: &View) -> Decision {
     Decision::Act(as_dependent(view))
 }
 
+/// Whether the object is being deleted and this finalizer says what becomes of its dependents.
+pub fn awaits(metadata: &ObjectMeta, finalizer: &str) -> bool {
+    metadata.deletion_timestamp.is_some() && metadata.finalizers.iter().any(|one| one == finalizer)
+}
+
 fn as_dependent(view: &View) -> Vec<Action> {
     let references = &view.metadata.owner_references;
-    let with = |state: OwnerState| {
-        references
-            .iter()
-            .zip(&view.owners)
-            .filter(move |(_, one)| **one == state)
-    };
-    if references.is_empty() {
+    let is_any = |state: OwnerState| view.owners.contains(&state);
+    if references.is_empty() || is_any(OwnerState::Unknowable) {
         return Vec::new();
     }
-    if with(OwnerState::Present).next().is_some() {
-        let stay: Vec<OwnerReference> = with(OwnerState::Present)
+    if is_any(OwnerState::Solid) || is_any(OwnerState::Virtual) {
+        let stays = |state: &OwnerState| matches!(state, OwnerState::Solid | OwnerState::Virtual);
+        let stay: Vec<OwnerReference> = references
+            .iter()
+            .zip(&view.owners)
+            .filter(|(_, state)| stays(state))
             .map(|(reference, _)| reference.clone())
             .collect();
-        if stay.len() == references.len() {
-            return Vec::new();
-        }
-        return vec![cut(&view.target, view.metadata, &stay)];
+        let is_less = stay.len() < references.len();
+        let cut = is_less.then(|| cut(&view.target, view.metadata, &stay));
+        let again = is_any(OwnerState::Virtual).then_some(Action::CheckAfter(LOOK_AGAIN));
+        return cut.into_iter().chain(again).collect();
     }
-    let waited_for = with(OwnerState::WaitsForDependents).next().is_some();
-    let finalizers = &view.metadata.finalizers;
-    let propagation = match waited_for && !view.dependents.is_empty() {
+    if is_any(OwnerState::WaitsForDependents) && !view.dependents.is_empty() {
         // The owner waits for this one, so this one waits for its own.
-        true => Some(Propagation::Foreground),
-        // Finalizers that somebody has set keep their meaning; else its dependents follow in their turn.
-        false if finalizers.iter().any(|name| name == ORPHAN || name == FOREGROUND) => None,
-        false => Some(Propagation::Background),
+        return match unblocked(view) {
+            Some(unblock) => vec![unblock],
+            None => vec![delete(view, Propagation::Foreground)],
+        };
+    }
+    // Finalizers that somebody has set keep their meaning; else its dependents follow in their turn.
+    let has = |name: &str| view.metadata.finalizers.iter().any(|one| one == name);
+    let propagation = match (has(ORPHAN), has(FOREGROUND)) {
+        (true, _) => Propagation::Orphan,
+        (false, true) => Propagation::Foreground,
+        (false, false) => Propagation::Background,
     };
-    vec![Action::Delete {
-        target: view.target.clone(),
-        resource_version: Some(view.metadata.resource_version.clone()),
-        grace_seconds: None,
-        propagation,
-        says: None,
-    }]
+    vec![delete(view, propagation)]
+}
+
+/// Where a dependent waits for its own already there may be a circle, each waiting for the next. One that does not hold
+/// its owners up breaks it.
+fn unblocked(view: &View) -> Option<Action> {
+    let may_be_circle = view
+        .dependents
+        .iter()
+        .any(|dependent| awaits(&dependent.metadata, FOREGROUND));
+    let references = &view.metadata.owner_references;
+    let blocks = |reference: &OwnerReference| reference.block_owner_deletion == Some(true);
+    if !may_be_circle || !references.iter().any(blocks) {
+        return None;
+    }
+    let free = |reference: &OwnerReference| OwnerReference {
+        block_owner_deletion: reference.block_owner_deletion.map(|_| false),
+        ..reference.clone()
+    };
+    let free: Vec<OwnerReference> = references.iter().map(free).collect();
+    Some(cut(&view.target, view.metadata, &free))
 }
 
 fn as_owner(view: &View) -> Decision {
-    let has = |name: &str| view.metadata.finalizers.iter().any(|finalizer| finalizer == name);
-    let uid = &view.metadata.uid;
-    if has(ORPHAN) {
-        let cuts = view.dependents.iter().map(|dependent| {
-            let mut stay = dependent.metadata.owner_references.clone();
-            stay.retain(|reference| reference.uid != *uid);
-            cut(&dependent.target, dependent.metadata, &stay)
-        });
-        return finish(view, ORPHAN, cuts.collect());
-    }
-    if has(FOREGROUND) {
-        let blocking = view.dependents.iter().filter(|dependent| {
-            let mut references = dependent.metadata.owner_references.iter();
-            references.any(|reference| reference.uid == *uid && reference.block_owner_deletion == Some(true))
-        });
-        if blocking.count() == 0 {
-            return finish(view, FOREGROUND, Vec::new());
+    let own = |reference: &OwnerReference| reference.uid == view.metadata.uid;
+    // One that names itself must not wait for itself.
+    let others = || {
+        let dependents = view.dependents.iter();
+        dependents.filter(|dependent| dependent.metadata.uid != view.metadata.uid)
+    };
+    if awaits(view.metadata, ORPHAN) {
+        if !view.dependents_are_fresh {
+            return Decision::NeedsFreshDependents;
         }
-        // The dependents' own turn deletes them; their going wakes this owner.
+        let cuts = others().map(|dependent| {
+            let mut stay = dependent.metadata.owner_references.clone();
+            stay.retain(|reference| !own(reference));
+            cut(&dependent.target, &dependent.metadata, &stay)
+        });
+        // The finalizer goes last, and not at all when something before it fails.
+        let last = without_finalizer(view, ORPHAN);
+        return Decision::Act(cuts.chain([last]).collect());
+    }
+    if !awaits(view.metadata, FOREGROUND) {
         return Decision::Act(Vec::new());
     }
-    Decision::Act(Vec::new())
+    let is_blocked = others().any(|dependent| {
+        let mut references = dependent.metadata.owner_references.iter();
+        references.any(|reference| own(reference) && reference.block_owner_deletion == Some(true))
+    });
+    match (is_blocked, view.dependents_are_fresh) {
+        // The dependents' own turn deletes them; their going wakes this owner.
+        (true, false) => Decision::Act(Vec::new()),
+        (true, true) => Decision::Act(vec![Action::CheckAfter(LOOK_AGAIN)]),
+        (false, false) => Decision::NeedsFreshDependents,
+        (false, true) => Decision::Act(vec![without_finalizer(view, FOREGROUND)]),
+    }
 }
 
-/// Does what is left to do, or takes the finalizer away when a fresh read says that nothing is.
-fn finish(view: &View, finalizer: &str, rest: Vec<Action>) -> Decision {
-    if !rest.is_empty() {
-        return Decision::Act(rest);
-    }
-    if !view.dependents_are_fresh {
-        return Decision::NeedsFreshDependents;
-    }
+fn without_finalizer(view: &View, finalizer: &str) -> Action {
     let mut finalizers = view.metadata.finalizers.clone();
     finalizers.retain(|name| name != finalizer);
-    Decision::Act(vec![Action::Patch {
+    Action::Patch {
         target: view.target.clone(),
         subresource: None,
         patch: json!({"metadata": {
@@ -142,7 +187,17 @@ fn finish(view: &View, finalizer: &str, rest: Vec<Action>) -> Decision {
             "finalizers": finalizers,
         }}),
         says: None,
-    }])
+    }
+}
+
+fn delete(view: &View, propagation: Propagation) -> Action {
+    Action::Delete {
+        target: view.target.clone(),
+        resource_version: Some(view.metadata.resource_version.clone()),
+        grace_seconds: None,
+        propagation: Some(propagation),
+        says: None,
+    }
 }
 
 fn cut(target: &Target, metadata: &ObjectMeta, stay: &[OwnerReference]) -> Action {

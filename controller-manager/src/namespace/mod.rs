@@ -1,8 +1,10 @@
-//! Namespace: one that is being deleted takes all that is in it along.
+//! Namespace: one that is being deleted takes all that is in it along (Kubernetes' pkg/controller/namespace/deletion).
 //!
 //! ```text
-//! deletionTimestamp -> delete every object of every namespaced kind -> nothing left -> finalize
+//! deletionTimestamp -> delete the pods -> no pod left -> delete everything else -> nothing left, and 5 s old -> finalize
 //! ```
+//!
+//! Pods go first, so that what they rely on (their Secrets, their Services) outlives them.
 
 pub mod controller;
 
@@ -14,16 +16,24 @@ use std::time::{Duration, SystemTime};
 
 /// The finalizer in a namespace's spec that this controller takes away.
 pub const FINALIZER: &str = "kubernetes";
-/// While something is left, the namespace is looked at again after this: a dozen small lists.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// While something is left, the namespace is looked at again after this, if nothing that went has woken it before: a
+/// dozen small lists.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// For so long an apiserver may not have heard of the deletion and let something in; Kubernetes'
+/// namespaceDeletionGracePeriod.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// All that a decision about one Namespace looks at.
 pub struct View<'a> {
     pub namespace: &'a Namespace,
-    /// What is in it, by a fresh read; empty where the namespace is not being deleted.
+    /// What is in it, by fresh reads; only its pods where there are any.
     pub contents: Vec<Content>,
     /// Namespaced kinds that the apiserver has and this process does not know.
     pub unknown_kinds: Vec<String>,
+    /// What could not be read.
+    pub errors: Vec<String>,
+    /// How long its pods may take to end, from the namespace's deletion on.
+    pub pods_grace: Duration,
     pub failure: Option<&'a Failure>,
     pub now: SystemTime,
 }
@@ -38,18 +48,21 @@ pub struct Content {
 
 pub fn reconcile(view: &View) -> Vec<Action> {
     let namespace = view.namespace;
-    if namespace.metadata().deletion_timestamp.is_none() {
+    let finalizers = &namespace.spec().finalizers;
+    let Some(deleted) = &namespace.metadata().deletion_timestamp else {
+        return Vec::new();
+    };
+    if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
         return Vec::new();
     }
-    if !namespace
-        .spec()
-        .finalizers
-        .iter()
-        .any(|finalizer| finalizer == FINALIZER)
-    {
-        return Vec::new();
-    }
-    if view.contents.is_empty() && view.unknown_kinds.is_empty() {
+    if view.contents.is_empty() && view.unknown_kinds.is_empty() && view.errors.is_empty() {
+        let left = GRACE.saturating_sub(deleted.elapsed_at(view.now));
+        if !left.is_zero() {
+            return status(view)
+                .into_iter()
+                .chain([Action::WakeAfter(left)])
+                .collect();
+        }
         let mut finalized = namespace.clone();
         finalized
             .spec_mut()
@@ -76,25 +89,65 @@ pub fn reconcile(view: &View) -> Vec<Action> {
     actions
 }
 
+/// What failed, and what should have gone by now and has not.
+fn content_failure(view: &View) -> Option<String> {
+    let mut errors = view.errors.clone();
+    let failure = view.failure.filter(|failure| failure.of == Attempt::Delete);
+    errors.extend(failure.map(|failure| failure.message.clone()));
+    let deleted = view.namespace.metadata().deletion_timestamp.as_ref();
+    let age = deleted.map_or(Duration::ZERO, |deleted| deleted.elapsed_at(view.now));
+    let mut stuck_by_kind: BTreeMap<String, bool> = BTreeMap::new();
+    for content in view.contents.iter().filter(|content| content.is_terminating) {
+        let kind = content.target.kind;
+        let gets_time = kind.kind == "Pod" && age < view.pods_grace;
+        let gvr = format!("{}/{}, Resource={}", kind.group, kind.version, kind.resource);
+        let is_stuck = stuck_by_kind.entry(gvr).or_insert(!gets_time);
+        *is_stuck &= content.finalizers.is_empty();
+    }
+    let namespace = &view.namespace.metadata().name;
+    let stuck = stuck_by_kind.into_iter().filter(|(_, is_stuck)| *is_stuck);
+    errors.extend(
+        stuck.map(|(gvr, _)| {
+            format!("unexpected items still remain in namespace: {namespace} for gvr: {gvr}")
+        }),
+    );
+    errors.sort();
+    let message = || {
+        format!(
+            "Failed to delete all resource types, {} remaining: {}",
+            errors.len(),
+            errors.join(", ")
+        )
+    };
+    (!errors.is_empty()).then(message)
+}
+
 /// Says what the deletion waits for.
 fn status(view: &View) -> Option<Action> {
     let namespace = view.namespace;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
     for content in &view.contents {
-        *counts.entry(content.target.kind.group_resource()).or_default() += 1;
+        let kind = content.target.kind;
+        *counts
+            .entry(format!("{}.{}", kind.resource, kind.group))
+            .or_default() += 1;
         for finalizer in &content.finalizers {
             *finalizers.entry(finalizer).or_default() += 1;
         }
     }
+    let sorted = |mut texts: Vec<String>| {
+        texts.sort();
+        texts.join(", ")
+    };
     let remaining = counts
         .iter()
         .map(|(kind, count)| format!("{kind} has {count} resource instances"));
-    let remaining = remaining.collect::<Vec<_>>().join(", ");
+    let remaining = sorted(remaining.collect());
     let held = finalizers
         .iter()
         .map(|(name, count)| format!("{name} in {count} resource instances"));
-    let held = held.collect::<Vec<_>>().join(", ");
+    let held = sorted(held.collect());
     let condition =
         |kind: &str, is_true: Option<String>, reasons: [&str; 2], fine: &str| NamespaceCondition {
             r#type: kind.into(),
@@ -110,14 +163,7 @@ fn status(view: &View) -> Option<Action> {
             view.unknown_kinds.join(", ")
         )
     });
-    let failure = view.failure.filter(|failure| failure.of == Attempt::Delete);
-    let failure = failure.map(|failure| {
-        let left = view.contents.len();
-        format!(
-            "Failed to delete all resource types, {left} remaining: {}",
-            failure.message
-        )
-    });
+    let failure = content_failure(view);
     let mut conditions = vec![
         condition(
             "NamespaceDeletionDiscoveryFailure",
@@ -173,127 +219,4 @@ fn status(view: &View) -> Option<Action> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use gantry_proto::core::v1::{ConfigMap, Pod};
-    use gantry_proto::{Key, Kind};
-
-    fn namespace(terminating: bool, finalizers: &[&str]) -> Namespace {
-        let mut namespace = Namespace::default();
-        namespace.metadata_mut().name = "team".into();
-        namespace.metadata_mut().deletion_timestamp = terminating.then(Time::default);
-        namespace.spec_mut().finalizers = finalizers.iter().map(|name| name.to_string()).collect();
-        namespace
-    }
-
-    fn content<K: Kind>(name: &str, is_terminating: bool, finalizers: &[&str]) -> Content {
-        Content {
-            target: Target {
-                kind: K::INFO,
-                key: Key::new("team", name),
-                uid: name.into(),
-            },
-            is_terminating,
-            finalizers: finalizers.iter().map(|name| name.to_string()).collect(),
-        }
-    }
-
-    fn decide(namespace: &Namespace, contents: Vec<Content>, unknown: &[&str]) -> Vec<Action> {
-        reconcile(&View {
-            namespace,
-            contents,
-            unknown_kinds: unknown.iter().map(|name| name.to_string()).collect(),
-            failure: None,
-            now: SystemTime::UNIX_EPOCH,
-        })
-    }
-
-    #[test]
-    fn only_an_empty_namespace_that_is_being_deleted_is_finalized() {
-        assert_eq!(decide(&namespace(false, &[FINALIZER]), vec![], &[]), []);
-        assert_eq!(decide(&namespace(true, &["other"]), vec![], &[]), []);
-        let expected = namespace(true, &["other"]);
-        let decided = decide(&namespace(true, &[FINALIZER, "other"]), vec![], &[]);
-        assert_eq!(decided, [Action::Finalize { namespace: expected }]);
-        let blocked = decide(&namespace(true, &[FINALIZER]), vec![], &["widgets.example.com"]);
-        assert!(
-            !blocked
-                .iter()
-                .any(|action| matches!(action, Action::Finalize { .. })),
-            "{blocked:?}"
-        );
-    }
-
-    #[test]
-    fn a_deletion_that_fails_is_told_before_it_is_tried_again() {
-        let failure = Failure {
-            of: Attempt::Delete,
-            message: "denied".into(),
-        };
-        let actions = reconcile(&View {
-            namespace: &namespace(true, &[FINALIZER]),
-            contents: vec![content::<Pod>("a", false, &[])],
-            unknown_kinds: vec![],
-            failure: Some(&failure),
-            now: SystemTime::UNIX_EPOCH,
-        });
-        let [
-            Action::UpdateStatus {
-                object: crate::action::Object::Namespace(told),
-            },
-            Action::Delete { .. },
-            ..,
-        ] = &actions[..]
-        else {
-            panic!("{actions:?}")
-        };
-        let conditions = &told.status().conditions;
-        let failed = conditions
-            .iter()
-            .find(|one| one.r#type == "NamespaceDeletionContentFailure")
-            .map(|one| (one.status.as_str(), one.message.as_str()));
-        let message = "Failed to delete all resource types, 1 remaining: denied";
-        assert_eq!(failed, Some(("True", message)));
-    }
-
-    #[test]
-    fn contents_are_deleted_once_and_what_is_waited_for_is_told() {
-        let contents = vec![
-            content::<Pod>("a", false, &[]),
-            content::<Pod>("b", true, &["example.com/hold"]),
-            content::<ConfigMap>("c", false, &[]),
-        ];
-        let actions = decide(&namespace(true, &[FINALIZER]), contents, &[]);
-        let deleted: Vec<&str> = actions
-            .iter()
-            .filter_map(|action| match action {
-                Action::Delete { target, .. } => Some(target.key.name.as_str()),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(deleted, ["a", "c"]);
-        let Some(Action::UpdateStatus {
-            object: crate::action::Object::Namespace(told),
-        }) = actions
-            .iter()
-            .find(|action| matches!(action, Action::UpdateStatus { .. }))
-        else {
-            panic!("{actions:?}")
-        };
-        let messages: Vec<&str> = told
-            .status()
-            .conditions
-            .iter()
-            .filter(|condition| condition.status == "True")
-            .map(|condition| condition.message.as_str())
-            .collect();
-        assert_eq!(
-            messages,
-            [
-                "Some resources are remaining: configmaps has 1 resource instances, pods has 2 resource instances",
-                "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances",
-            ]
-        );
-        assert_eq!(actions.last(), Some(&Action::WakeAfter(LOOK_AGAIN)));
-    }
-}
+mod tests;
