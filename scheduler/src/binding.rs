@@ -25,6 +25,31 @@ pub enum Outcome {
     },
     /// It has been written why a pod has no node.
     Reported,
+    /// Not all of a pod's victims could be made to go: it has to be decided about anew.
+    NotEvicted {
+        key: Key,
+    },
+}
+
+/// What becomes of the node that a pending pod is nominated to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nomination {
+    Keep,
+    /// Room is made for it there.
+    Set(Arc<str>),
+    /// It would not fit there any more.
+    Clear,
+}
+
+impl Nomination {
+    /// The status field's new value, where it is another than the present one.
+    fn change(&self, present: &str) -> Option<serde_json::Value> {
+        match self {
+            Nomination::Set(node) if **node != *present => Some((**node).into()),
+            Nomination::Clear if !present.is_empty() => Some(serde_json::Value::Null),
+            _ => None,
+        }
+    }
 }
 
 pub async fn bind(client: Client, recorder: Recorder, pod: Arc<Entry<Pod>>, node: Arc<str>) -> Outcome {
@@ -78,31 +103,18 @@ async fn is_bound(client: &Client, key: &Key, uid: &str, node: &str) -> bool {
     }
 }
 
-/// Writes the condition that says why the pod is pending, unless it is there already.
-pub async fn report_unschedulable(client: Client, pod: Arc<Entry<Pod>>, message: String) {
-    let present = pod
-        .status()
-        .conditions
-        .iter()
-        .find(|condition| condition.r#type == "PodScheduled");
-    if present.is_some_and(|c| c.status == "False" && c.message == message) {
+/// Writes the condition that says why the pod is pending and the node that it is nominated to, unless both are there
+/// already.
+pub async fn report_unschedulable(
+    client: Client,
+    pod: Arc<Entry<Pod>>,
+    message: String,
+    nomination: Nomination,
+) {
+    let Some(status) = unschedulable_status(&pod, &message, &nomination, Time::from_system(now())) else {
         return;
-    }
-    let since = match present.filter(|c| c.status == "False") {
-        Some(condition) => condition.last_transition_time.unwrap_or_default(),
-        None => Time::from_system(now()),
     };
-    let condition = json!({
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": "Unschedulable",
-        "message": message,
-        "lastTransitionTime": since,
-    });
-    let patch = json!({
-        "metadata": {"uid": pod.metadata().uid},
-        "status": {"conditions": [condition]},
-    });
+    let patch = json!({"metadata": {"uid": pod.metadata().uid}, "status": status});
     let written = client
         .patch::<Pod>(&pod.key(), Some("status"), PatchType::StrategicMerge, &patch)
         .await;
@@ -115,8 +127,95 @@ pub async fn report_unschedulable(client: Client, pod: Arc<Entry<Pod>>, message:
     }
 }
 
+/// What of a pending pod's status has to be written; `None` where all of it is there.
+fn unschedulable_status(
+    pod: &Pod,
+    message: &str,
+    nomination: &Nomination,
+    now: Time,
+) -> Option<serde_json::Value> {
+    let present = pod
+        .status()
+        .conditions
+        .iter()
+        .find(|condition| condition.r#type == "PodScheduled");
+    let change = nomination.change(&pod.status().nominated_node_name);
+    let is_told =
+        present.is_some_and(|c| c.status == "False" && c.reason == "Unschedulable" && c.message == message);
+    if is_told && change.is_none() {
+        return None;
+    }
+    let since = match present.filter(|c| c.status == "False") {
+        Some(condition) => condition.last_transition_time.unwrap_or_default(),
+        None => now,
+    };
+    let mut condition = json!({
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+        "lastTransitionTime": since,
+    });
+    if pod.metadata().generation > 0 {
+        condition["observedGeneration"] = pod.metadata().generation.into();
+    }
+    let mut status = json!({"conditions": [condition]});
+    if let Some(change) = change {
+        status["nominatedNodeName"] = change;
+    }
+    Some(status)
+}
+
 /// Conditions carry people's time; nothing is decided by it.
 #[allow(clippy::disallowed_methods, reason = "a condition says since when it holds")]
-fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     SystemTime::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn a_pending_pod_is_told_why_and_what_it_is_nominated_to_once() {
+        let pod = |status: Value| -> Pod {
+            let value = json!({"metadata": {"name": "p", "generation": 2}, "status": status});
+            gantry_proto::json::decode_value(&value).unwrap().object
+        };
+        let condition = |message: &str, since: &str| {
+            json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+                "lastTransitionTime": since, "observedGeneration": 2})
+        };
+        let (then, now) = ("2026-11-20T00:00:00Z", "1970-01-01T00:00:00Z");
+        let check = |status: Value, nomination: Nomination, expected: Value| {
+            let told = unschedulable_status(&pod(status), "full", &nomination, Time { seconds: 0, nanos: 0 });
+            assert_eq!(told.unwrap_or_default(), expected, "{nomination:?}");
+        };
+        let told = json!({"conditions": [condition("full", then)]});
+        check(
+            json!({}),
+            Nomination::Keep,
+            json!({"conditions": [condition("full", now)]}),
+        );
+        check(told.clone(), Nomination::Keep, Value::Null);
+        check(told.clone(), Nomination::Clear, Value::Null);
+        check(
+            json!({"conditions": [condition("other", then)]}),
+            Nomination::Keep,
+            told.clone(),
+        );
+        check(
+            told.clone(),
+            Nomination::Set("n1".into()),
+            json!({"conditions": [condition("full", then)], "nominatedNodeName": "n1"}),
+        );
+        let nominated = json!({"conditions": [condition("full", then)], "nominatedNodeName": "n1"});
+        check(nominated.clone(), Nomination::Set("n1".into()), Value::Null);
+        check(
+            nominated,
+            Nomination::Clear,
+            json!({"conditions": [condition("full", then)], "nominatedNodeName": null}),
+        );
+    }
 }
