@@ -18,6 +18,7 @@ mod index;
 pub mod explain;
 pub mod preemption;
 pub mod config;
+pub mod plugin;
 mod model;
 mod queue;
 mod scheduling;
