@@ -1,6 +1,8 @@
 //! Generates the types from `proto/`: prost messages and tonic services, presence accessors, and each
 //! message's JSON form from its descriptor.
 
+#[path = "build/comments.rs"]
+mod comments;
 #[path = "build/json.rs"]
 mod json;
 
@@ -21,6 +23,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .open_files(proto_files(Path::new("proto"))?)?;
     // Written whole, options included: reflection and everything generic over the schema read it.
     fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+    // Apart, because few programs show them.
+    fs::write(
+        out.join("comments.txt"),
+        comments::of_files(proto_files(Path::new("proto"))?)?,
+    )?;
     let pool = compiler.descriptor_pool();
 
     let mut config = prost_build::Config::new();

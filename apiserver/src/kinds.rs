@@ -6,22 +6,32 @@
 //! node ports, uids, whether a namespace exists) is done by the code that calls these rules.
 
 pub mod config_map;
+pub mod controller_revision;
 pub mod deployment;
+pub mod disruption_budget;
 pub mod endpoint_slice;
+pub mod endpoints;
 pub mod event;
+pub mod ip_address;
 pub mod lease;
 pub mod namespace;
 pub mod node;
 pub mod pod;
+pub mod pod_template;
+pub mod priority_class;
 pub mod replica_set;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+pub mod service_cidr;
+
+pub mod eviction;
 
 pub mod field;
 pub mod unsupported;
 
 mod affinity;
+mod condition;
 mod container;
 mod difference;
 mod environment;
@@ -31,7 +41,6 @@ pub(crate) mod names;
 mod pod_defaults;
 mod pod_spec;
 mod pod_status;
-mod pod_template;
 mod pod_update;
 mod pod_warnings;
 mod ports;
@@ -140,11 +149,18 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.kind(pod::Pods);
     visitor.kind(service::Services);
     visitor.kind(endpoint_slice::EndpointSlices);
+    visitor.kind(endpoints::EndpointsRules);
+    visitor.kind(pod_template::PodTemplates);
     visitor.kind(config_map::ConfigMaps);
     visitor.kind(secret::Secrets);
     visitor.kind(service_account::ServiceAccounts);
     visitor.kind(event::Events);
     visitor.kind(lease::Leases);
+    visitor.kind(ip_address::IpAddresses);
+    visitor.kind(service_cidr::ServiceCidrs);
+    visitor.kind(disruption_budget::DisruptionBudgets);
+    visitor.kind(priority_class::PriorityClasses);
+    visitor.kind(controller_revision::ControllerRevisions);
     visitor.kind(deployment::Deployments);
     visitor.kind(replica_set::ReplicaSets);
 }

@@ -11,6 +11,7 @@ const SCALARS: &[&str] = &[
     "Quantity",
     "IntOrString",
     "FieldsV1",
+    "RawExtension",
     "Duration",
 ];
 

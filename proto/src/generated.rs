@@ -21,6 +21,8 @@ package!(autoscaling, v1, "gantry.autoscaling.v1");
 package!(coordination, v1, "gantry.coordination.v1");
 package!(discovery, v1, "gantry.discovery.v1");
 package!(networking, v1, "gantry.networking.v1");
+package!(policy, v1, "gantry.policy.v1");
+package!(scheduling, v1, "gantry.scheduling.v1");
 
 /// Services and their own messages, which have no JSON form beyond protobuf's.
 macro_rules! service_package {

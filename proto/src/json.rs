@@ -9,6 +9,7 @@ mod scalars;
 mod structs;
 
 pub use decode::{DecodeError, Decoded, decode, decode_value};
+pub use duplicates::duplicates;
 pub use structs::{struct_to_value, value_to_struct};
 
 use crate::Kind;

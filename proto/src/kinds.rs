@@ -2,7 +2,7 @@
 
 use crate::json::{self, DecodeError, Fields};
 use crate::meta::v1::ObjectMeta;
-use crate::{apps, coordination, core, discovery};
+use crate::{apps, coordination, core, discovery, networking, policy, scheduling};
 use bytes::Bytes;
 use prost::Message;
 use std::fmt;
@@ -57,6 +57,7 @@ pub enum Subresource {
     Status,
     Scale,
     Binding,
+    Eviction,
     Log,
 }
 
@@ -66,6 +67,7 @@ impl Subresource {
             Subresource::Status => "status",
             Subresource::Scale => "scale",
             Subresource::Binding => "binding",
+            Subresource::Eviction => "eviction",
             Subresource::Log => "log",
         }
     }
@@ -239,7 +241,7 @@ kinds! {
     }
     core::v1::Pod {
         group: "", version: "v1", kind: "Pod", resource: "pods", short: &["po"], namespaced: true,
-        prefix: "/registry/pods/", subresources: [Status, Binding, Log], categories: &["all"]
+        prefix: "/registry/pods/", subresources: [Status, Binding, Eviction, Log], categories: &["all"]
     }
     core::v1::Binding {
         group: "", version: "v1", kind: "Binding", resource: "bindings", short: NO_NAMES, namespaced: true,
@@ -252,6 +254,14 @@ kinds! {
     discovery::v1::EndpointSlice {
         group: "discovery.k8s.io", version: "v1", kind: "EndpointSlice", resource: "endpointslices",
         short: NO_NAMES, namespaced: true, prefix: "/registry/endpointslices/"
+    }
+    core::v1::Endpoints {
+        group: "", version: "v1", kind: "Endpoints", resource: "endpoints", short: &["ep"], namespaced: true,
+        prefix: "/registry/services/endpoints/"
+    }
+    core::v1::PodTemplate {
+        group: "", version: "v1", kind: "PodTemplate", resource: "podtemplates", short: NO_NAMES, namespaced: true,
+        prefix: "/registry/podtemplates/"
     }
     core::v1::ConfigMap {
         group: "", version: "v1", kind: "ConfigMap", resource: "configmaps", short: &["cm"], namespaced: true,
@@ -272,6 +282,30 @@ kinds! {
     coordination::v1::Lease {
         group: "coordination.k8s.io", version: "v1", kind: "Lease", resource: "leases", short: NO_NAMES,
         namespaced: true, prefix: "/registry/leases/"
+    }
+    networking::v1::IpAddress {
+        group: "networking.k8s.io", version: "v1", kind: "IPAddress", resource: "ipaddresses", short: &["ip"],
+        namespaced: false, prefix: "/registry/ipaddresses/"
+    }
+    networking::v1::ServiceCidr {
+        group: "networking.k8s.io", version: "v1", kind: "ServiceCIDR", resource: "servicecidrs", short: NO_NAMES,
+        namespaced: false, prefix: "/registry/servicecidrs/", subresources: [Status]
+    }
+    policy::v1::Eviction {
+        group: "policy", version: "v1", kind: "Eviction", resource: "evictions", short: NO_NAMES, namespaced: true,
+        prefix: "", stored: false
+    }
+    policy::v1::PodDisruptionBudget {
+        group: "policy", version: "v1", kind: "PodDisruptionBudget", resource: "poddisruptionbudgets",
+        short: &["pdb"], namespaced: true, prefix: "/registry/poddisruptionbudgets/", subresources: [Status]
+    }
+    scheduling::v1::PriorityClass {
+        group: "scheduling.k8s.io", version: "v1", kind: "PriorityClass", resource: "priorityclasses",
+        short: &["pc"], namespaced: false, prefix: "/registry/priorityclasses/"
+    }
+    apps::v1::ControllerRevision {
+        group: "apps", version: "v1", kind: "ControllerRevision", resource: "controllerrevisions",
+        short: NO_NAMES, namespaced: true, prefix: "/registry/controllerrevisions/"
     }
     apps::v1::Deployment {
         group: "apps", version: "v1", kind: "Deployment", resource: "deployments", short: &["deploy"],

@@ -1,5 +1,5 @@
-//! Patches of objects in JSON form: strategic merge as Kubernetes has it (apimachinery's strategicpatch), and
-//! RFC 7386 merge.
+//! Patches of objects in JSON form: strategic merge as Kubernetes has it (apimachinery's strategicpatch), RFC 7386
+//! merge, and RFC 6902 operations.
 //!
 //! Strategic merge knows from the descriptors which lists are merged and by which key. Fields that are not in
 //! the schema are merged as plain JSON: objects by field, lists replaced.
@@ -8,9 +8,38 @@ mod rules;
 mod apply;
 mod diff;
 mod order;
+mod operations;
+mod refusal;
 
+pub use refusal::undecodable;
+
+use crate::api::v1::PatchType;
 use rules::Node;
 use serde_json::{Map, Value};
+
+/// Applies a patch of this type to an object of the message with this full name (`KindInfo::message`), as a request
+/// brings it: the errors become the `Status` that Kubernetes answers with.
+pub fn apply(kind: PatchType, message: &str, original: Value, patch: &Value) -> Result<Value, PatchError> {
+    const OBJECT: &str = "map[string]interface {}";
+    match (kind, patch) {
+        (PatchType::Unspecified, _) => Err(PatchError::Undecodable("the patch's type is not given".into())),
+        (PatchType::Json, patch) => operations::apply(original, patch),
+        (PatchType::StrategicMerge, Value::Null) => Ok(original),
+        (PatchType::StrategicMerge, Value::Object(_)) => strategic_merge(message, original, patch.clone()),
+        (PatchType::StrategicMerge, other) => Err(PatchError::Undecodable(not_a(other, OBJECT))),
+        (PatchType::Merge, Value::Null) => Err(PatchError::Undecodable("Invalid JSON Patch".into())),
+        (PatchType::Merge, Value::Object(_)) => Ok(merge(original, patch.clone())),
+        (PatchType::Merge, other) => {
+            let why = not_a(other, OBJECT);
+            Err(PatchError::Undecodable(format!("error decoding patch: {why}")))
+        }
+    }
+}
+
+/// Applies the operations of an RFC 6902 patch in turn, all or none.
+pub fn json(original: Value, operations: &Value) -> Result<Value, PatchError> {
+    operations::apply(original, operations)
+}
 
 /// Applies a strategic merge patch to an object of the message with this full name (`KindInfo::message`).
 ///
@@ -63,6 +92,13 @@ pub fn merge(original: Value, patch: Value) -> Value {
 /// A patch that does not fit the object or contradicts itself. The words are Kubernetes' where it has some.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {
+    #[error("{0}")]
+    Undecodable(String),
+    #[error("The allowed maximum operations in a JSON patch is {0}, got {1}")]
+    TooManyOperations(usize, usize),
+    /// An operation of an RFC 6902 patch.
+    #[error("{0}")]
+    DoesNotApply(String),
     #[error("no message is called {0}")]
     UnknownMessage(String),
     #[error("invalid JSON document")]
@@ -135,7 +171,7 @@ fn fields(value: &Value) -> Result<Object, PatchError> {
 }
 
 /// A value as Go's `%v` prints it: the errors quote values so, and lists are sorted by it.
-fn go_text(value: &Value) -> String {
+pub fn go_text(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_string(),
         Value::String(text) => text.clone(),
@@ -146,12 +182,19 @@ fn go_text(value: &Value) -> String {
 }
 
 fn go_map_text(map: &Object) -> String {
-    let mut entries: Vec<_> = map
-        .iter()
+    let mut entries: Vec<_> = map.iter().collect();
+    entries.sort_by_key(|(key, _)| *key);
+    let texts: Vec<_> = entries
+        .into_iter()
         .map(|(key, value)| format!("{key}:{}", go_text(value)))
         .collect();
-    entries.sort();
-    format!("map[{}]", entries.join(" "))
+    format!("map[{}]", texts.join(" "))
+}
+
+/// What Go's JSON package says of a value that is of another type than the wanted one.
+fn not_a(value: &Value, wanted: &str) -> String {
+    let actual = operations::json_type(value);
+    format!("json: cannot unmarshal {actual} into Go value of type {wanted}")
 }
 
 fn go_type(value: &Value) -> &'static str {
@@ -198,7 +241,7 @@ enum Elements {
 fn elements_of(lists: &[&[Value]]) -> Result<Elements, PatchError> {
     let mut first: Option<&Value> = None;
     for value in lists.iter().flat_map(|list| list.iter()) {
-        if value.is_array() {
+        if first.is_none() && value.is_array() {
             return Err(PatchError::ListOfLists);
         }
         if go_type(first.unwrap_or(value)) != go_type(value) {

@@ -1,5 +1,9 @@
 //! The descriptors of everything in `proto/`, with Kubernetes' facts about each field.
 
+mod fields;
+
+pub use fields::{FieldInfo, about, fields};
+
 use prost_reflect::{DescriptorPool, FieldDescriptor, Value};
 use std::sync::LazyLock;
 

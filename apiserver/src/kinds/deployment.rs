@@ -197,14 +197,7 @@ fn validate_rolling_update(update: &RollingUpdateDeployment, path: &Path, errors
     let (unavailable, surge) = (update.max_unavailable(), update.max_surge());
     let unavailable_path = path.child("maxUnavailable");
     for (value, path) in [(unavailable, &unavailable_path), (surge, &path.child("maxSurge"))] {
-        match value.as_str() {
-            Some(text) => {
-                for message in names::percent(text) {
-                    errors.invalid(path, Json::of(value), message);
-                }
-            }
-            None => not_negative(value.int_val, path, errors),
-        }
+        validate_int_or_percent(value, path, errors);
     }
     let number = |value: &IntOrString| value.as_str()?.parse().ok();
     let amount = |value: &IntOrString| {
@@ -218,12 +211,19 @@ fn validate_rolling_update(update: &RollingUpdateDeployment, path: &Path, errors
             "may not be 0 when `maxSurge` is 0",
         );
     }
-    if percent(unavailable).is_some_and(|percent| percent > 100) {
-        errors.invalid(
-            &unavailable_path,
-            Json::of(unavailable),
-            "must not be greater than 100%",
-        );
+    validate_at_most_all(unavailable, &unavailable_path, errors);
+}
+
+pub(super) fn validate_int_or_percent(value: &IntOrString, path: &Path, errors: &mut Errors) {
+    match value.as_str() {
+        Some(text) => errors.invalid_each(path, Json::of(value), names::percent(text)),
+        None => not_negative(value.int_val, path, errors),
+    }
+}
+
+pub(super) fn validate_at_most_all(value: &IntOrString, path: &Path, errors: &mut Errors) {
+    if percent(value).is_some_and(|percent| percent > 100) {
+        errors.invalid(path, Json::of(value), "must not be greater than 100%");
     }
 }
 

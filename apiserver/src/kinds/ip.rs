@@ -1,6 +1,7 @@
 //! Addresses and CIDRs (apimachinery's util/validation/ip.go, with StrictIPCIDRValidation on).
 
 use super::field::{Errors, Path, quoted};
+use super::names::Messages;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address in a field that once took forms that only some parsers read: leading zeros and IPv4 written as
@@ -9,24 +10,34 @@ pub fn validate(value: &str, kept: &[String], path: &Path, errors: &mut Errors) 
     if kept.iter().any(|old| old == value) {
         return true;
     }
+    let fault = fault(value);
+    if let Some(fault) = fault {
+        errors.invalid(path, value, fault);
+    }
+    fault.is_none()
+}
+
+fn fault(value: &str) -> Option<&'static str> {
     match (parse_sloppy(value), value.parse::<IpAddr>()) {
-        (None, _) => {
-            errors.invalid(
-                path,
-                value,
-                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-            );
-            false
-        }
-        (Some(_), Err(_)) => {
-            errors.invalid(path, value, "must not have leading 0s");
-            false
-        }
+        (None, _) => Some("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+        (Some(_), Err(_)) => Some("must not have leading 0s"),
         (_, Ok(IpAddr::V6(address))) if address.to_ipv4_mapped().is_some() => {
-            errors.invalid(path, value, "must not be an IPv4-mapped IPv6 address");
-            false
+            Some("must not be an IPv4-mapped IPv6 address")
         }
-        _ => true,
+        _ => None,
+    }
+}
+
+/// What is wrong with text that has to be an address in its one canonical form: the name of an IPAddress.
+pub fn canonical(value: &str) -> Messages {
+    if let Some(fault) = fault(value) {
+        return vec![fault.to_string()];
+    }
+    match value.parse::<IpAddr>() {
+        Ok(address) if address.to_string() != value => {
+            vec![format!("must be in canonical form (\"{address}\")")]
+        }
+        _ => Messages::new(),
     }
 }
 
@@ -68,15 +79,28 @@ pub fn validate_endpoint(value: &str, path: &Path, errors: &mut Errors) {
 
 /// An address of an IPv6 endpoint, which must be written in canonical form.
 pub fn validate_canonical(value: &str, path: &Path, errors: &mut Errors) -> bool {
-    if !validate(value, &[], path, errors) {
-        return false;
+    let messages = canonical(value);
+    let right = messages.is_empty();
+    errors.invalid_each(path, value, messages);
+    right
+}
+
+/// A CIDR in its one canonical form.
+pub fn validate_canonical_cidr(value: &str, path: &Path, errors: &mut Errors) {
+    let before = errors.len();
+    validate_cidr(value, &[], path, errors);
+    if errors.len() > before {
+        return;
     }
-    match value.parse::<IpAddr>() {
-        Ok(address) if address.to_string() != value => {
-            errors.invalid(path, value, format!("must be in canonical form (\"{address}\")"));
-            false
+    if let Some((address, length)) = parse_cidr_sloppy(value) {
+        let canonical = format!("{}/{length}", masked(address, length));
+        if canonical != value {
+            errors.invalid(
+                path,
+                value,
+                format!("must be in canonical form (\"{canonical}\")"),
+            );
         }
-        _ => true,
     }
 }
 
@@ -137,6 +161,20 @@ pub fn is_dual_stack<'a>(values: impl Iterator<Item = &'a str>) -> bool {
         }
     }
     v4 && v6
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// `None` for what is no CIDR.
+pub fn family_of_cidr(value: &str) -> Option<Family> {
+    parse_cidr_sloppy(value).map(|(address, _)| match address {
+        IpAddr::V4(_) => Family::V4,
+        IpAddr::V6(_) => Family::V6,
+    })
 }
 
 pub fn is_v6(value: &str) -> bool {
@@ -265,6 +303,31 @@ mod tests {
             judge,
             "10.244.0.0/024",
             "must not have leading 0s in IP or prefix length",
+        );
+    }
+
+    #[test]
+    fn canonical_forms_are_one_for_each_address_and_range() {
+        let address = |value: &str, path: &Path, errors: &mut Errors| {
+            validate_canonical(value, path, errors);
+        };
+        check(address, "10.0.0.1", "");
+        check(address, "2001:db8::", "");
+        check(
+            address,
+            "2001:DB8:0::",
+            "must be in canonical form (\"2001:db8::\")",
+        );
+        check(validate_canonical_cidr, "10.96.0.0/16", "");
+        check(
+            validate_canonical_cidr,
+            "10.96.0.1/16",
+            "must not have bits set beyond the prefix length",
+        );
+        check(
+            validate_canonical_cidr,
+            "2001:DB8::/64",
+            "must be in canonical form (\"2001:db8::/64\")",
         );
     }
 

@@ -17,12 +17,15 @@ const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeleti
 
 const PATH: Path = Path::new("metadata");
 
-/// Clears what the server owns. `generation` is 1 for kinds that count generations, else 0.
+/// Clears what the server owns. `generation` is 1 for kinds that count generations, and 0 for others, in which it means
+/// nothing: there a writer's stays, as in Kubernetes.
 pub fn clear_for_create(metadata: &mut ObjectMeta, generation: i64) {
     metadata.deletion_timestamp = None;
     metadata.deletion_grace_period_seconds = None;
     metadata.self_link.clear();
-    metadata.generation = generation;
+    if generation != 0 {
+        metadata.generation = generation;
+    }
 }
 
 /// Restores what no update may change, where Kubernetes restores instead of refusing.
@@ -45,6 +48,16 @@ pub fn keep_for_update(new: &mut ObjectMeta, old: &ObjectMeta) {
 pub fn keep_for_status(new: &mut ObjectMeta, old: &ObjectMeta) {
     keep_for_update(new, old);
     new.deletion_timestamp = old.deletion_timestamp;
+}
+
+/// Restores all that a status endpoint of a newer kind leaves alone: everything but the status's own fields
+/// (ResetObjectMetaForStatus).
+pub fn reset_for_status(new: &mut ObjectMeta, old: &ObjectMeta) {
+    keep_for_status(new, old);
+    new.labels.clone_from(&old.labels);
+    new.annotations.clone_from(&old.annotations);
+    new.finalizers.clone_from(&old.finalizers);
+    new.owner_references.clone_from(&old.owner_references);
 }
 
 /// What is wrong with a new object's metadata.

@@ -406,6 +406,22 @@ pub fn validate_annotations(
     if let Some(value) = annotations.get(DELETION_COST).filter(|value| !is_cost(value)) {
         errors.invalid(&path.key(DELETION_COST), value, "must be a 32bit integer");
     }
+    validate_seccomp_annotations(annotations, path, errors);
+}
+
+/// What seccompProfile was before it was a field. The profiles are no longer looked at, but still checked.
+fn validate_seccomp_annotations(annotations: &BTreeMap<String, String>, path: &Path, errors: &mut Errors) {
+    const POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+    const CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+    let about_seccomp = |key: &String| key == POD || key.starts_with(CONTAINER);
+    for (key, profile) in annotations.iter().filter(|(key, _)| about_seccomp(key)) {
+        let path = path.child(key);
+        if let Some(file) = profile.strip_prefix("localhost/") {
+            volume::validate_descending(file, &path, errors);
+        } else if !["runtime/default", "docker/default", "unconfined"].contains(&profile.as_str()) {
+            errors.invalid(&path, profile, "must be a valid seccomp profile");
+        }
+    }
 }
 
 /// A count that may be absent.

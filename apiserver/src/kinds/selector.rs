@@ -13,10 +13,21 @@ pub fn validate_labels(labels: &BTreeMap<String, String>, path: &Path, errors: &
 }
 
 pub fn validate(selector: &LabelSelector, path: &Path, errors: &mut Errors) {
+    validate_leniently(selector, false, path, errors);
+}
+
+/// [`validate`], in which the requirements' values may be those of no label where `any_values` says so: an object
+/// that had such a selector before may keep it.
+pub fn validate_leniently(selector: &LabelSelector, any_values: bool, path: &Path, errors: &mut Errors) {
     validate_labels(&selector.match_labels, &path.child("matchLabels"), errors);
     let expressions = path.child("matchExpressions");
     for (i, requirement) in selector.match_expressions.iter().enumerate() {
-        validate_requirement(requirement, &expressions.index(i), errors);
+        let path = expressions.index(i);
+        validate_requirement(requirement, &path, errors);
+        let values = path.child("values");
+        for (i, value) in requirement.values.iter().enumerate().filter(|_| !any_values) {
+            errors.invalid_each(&values.index(i), value, names::label_value(value));
+        }
     }
 }
 
@@ -43,9 +54,6 @@ fn validate_requirement(requirement: &LabelSelectorRequirement, path: &Path, err
         &requirement.key,
         names::qualified(&requirement.key),
     );
-    for (i, value) in requirement.values.iter().enumerate() {
-        errors.invalid_each(&values.index(i), value, names::label_value(value));
-    }
 }
 
 /// Whether the selector can be evaluated: its operators are known and have the values they need, and its keys and

@@ -1,6 +1,6 @@
-//! The messages whose JSON form is one scalar (or, for `FieldsV1`, any JSON).
+//! The messages whose JSON form is one scalar (or, for `FieldsV1` and `RawExtension`, any JSON).
 
-use crate::meta::v1::{Duration, FieldsV1, IntOrString, MicroTime, Quantity, Time};
+use crate::meta::v1::{Duration, FieldsV1, IntOrString, MicroTime, Quantity, RawExtension, Time};
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
@@ -114,24 +114,31 @@ macro_rules! time {
 time!(Time, 0, 1_000_000_000);
 time!(MicroTime, 6, 1_000);
 
-impl Serialize for FieldsV1 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.raw.is_empty() {
-            return serializer.serialize_unit();
+macro_rules! any_json {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if self.raw.is_empty() {
+                    return serializer.serialize_unit();
+                }
+                let value: serde_json::Value = serde_json::from_slice(&self.raw).map_err(S::Error::custom)?;
+                value.serialize(serializer)
+            }
         }
-        let value: serde_json::Value = serde_json::from_slice(&self.raw).map_err(S::Error::custom)?;
-        value.serialize(serializer)
-    }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let value = serde_json::Value::deserialize(deserializer)?;
+                serde_json::to_vec(&value)
+                    .map(|raw| $name { raw })
+                    .map_err(de::Error::custom)
+            }
+        }
+    };
 }
 
-impl<'de> Deserialize<'de> for FieldsV1 {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        serde_json::to_vec(&value)
-            .map(|raw| FieldsV1 { raw })
-            .map_err(de::Error::custom)
-    }
-}
+any_json!(FieldsV1);
+any_json!(RawExtension);
 
 impl Serialize for Duration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

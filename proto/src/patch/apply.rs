@@ -180,27 +180,40 @@ fn check_order(patch: &[Value], wanted: &[Value], merge_key: &str) -> Result<(),
     if patch.is_empty() || wanted.is_empty() {
         return Ok(());
     }
-    let identity = identity(merge_key);
-    let mut rest = wanted;
+    let mut left: Vec<&Value> = Vec::with_capacity(patch.len());
     for value in patch {
-        if identity.elements == Elements::Objects {
-            if as_object(value)?.contains_key(DIRECTIVE) {
-                continue;
-            }
-            merge_key_of(value, merge_key)?;
-            wanted
-                .iter()
-                .try_for_each(|other| merge_key_of(other, merge_key).map(|_| ()))?;
-        }
-        match identity.position(rest, value) {
-            Some(place) => rest = &rest[place + 1..],
-            None => {
-                let text = |list: &[Value]| go_text(&Value::Array(list.to_vec()));
-                return Err(PatchError::OrderMismatch(text(patch), text(wanted)));
-            }
+        if merge_key.is_empty() || !order::is_deletion(as_object_value(value)?) {
+            left.push(value);
         }
     }
+    let (mut at, mut place) = (0, 0);
+    while at < left.len() && place < wanted.len() {
+        // An element that replaces is no part of the order. As in Kubernetes, it must not be the last one.
+        if left[at].get(DIRECTIVE).is_some() {
+            at += 1;
+            continue;
+        }
+        if are_the_same(left[at], &wanted[place], merge_key)? {
+            at += 1;
+        }
+        place += 1;
+    }
+    if at < left.len() {
+        let text = |list: &[Value]| go_text(&Value::Array(list.to_vec()));
+        return Err(PatchError::OrderMismatch(text(patch), text(wanted)));
+    }
     Ok(())
+}
+
+fn as_object_value(value: &Value) -> Result<&Value, PatchError> {
+    as_object(value).map(|_| value)
+}
+
+fn are_the_same(one: &Value, other: &Value, merge_key: &str) -> Result<bool, PatchError> {
+    if merge_key.is_empty() {
+        return Ok(one == other);
+    }
+    Ok(merge_key_of(one, merge_key)? == merge_key_of(other, merge_key)?)
 }
 
 fn merge_list<S: Schema>(
@@ -290,7 +303,7 @@ fn merge_elements<S: Schema>(
                 let (old, new) = (as_object(found)?.clone(), as_object(element)?.clone());
                 *found = Value::Object(merge_object(old, new, rule.inner, onto)?);
             }
-            None if onto == Onto::Object => original.extend(taken_over(element.clone(), onto)),
+            None if onto == Onto::Object => original.push(without_directives(element.clone())),
             None => original.push(element.clone()),
         }
     }
@@ -316,8 +329,25 @@ fn list_named_by<'a>(directive: &'a str, prefix: &str) -> Option<&'a str> {
     directive.strip_prefix(prefix)?.strip_prefix('/')
 }
 
-/// What becomes of a patch's value where there is nothing to merge it with. Kubernetes leaves nulls and parallel
-/// lists in elements that are added to a list, for its decoder to drop; here they are not taken over.
+/// What becomes of an element that is added to a list. Kubernetes takes it as it is, and its decoder then knows nothing
+/// of nulls and directives: what has them loses them.
+fn without_directives(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map
+                .into_iter()
+                .filter(|(key, value)| !value.is_null() && key != DIRECTIVE && !is_about_a_list(key));
+            Value::Object(
+                kept.map(|(key, value)| (key, without_directives(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(without_directives).collect()),
+        scalar => scalar,
+    }
+}
+
+/// What becomes of a patch's value where there is nothing to merge it with.
 fn taken_over(value: Value, onto: Onto) -> Option<Value> {
     match value {
         Value::Object(map) if map.contains_key(DIRECTIVE) => None,

@@ -45,6 +45,10 @@ impl Generator {
                 set("type", Value::I64(1));
                 set("str_val", Value::String(self.text()));
             }
+            "RawExtension" => {
+                let json = format!(r#"{{"a":{}}}"#, self.below(1000));
+                set("raw", Value::Bytes(json.into_bytes().into()));
+            }
             "FieldsV1" => {
                 let json = format!(r#"{{"f:{}":{{".":{{}}}}}}"#, self.below(1000));
                 set("raw", Value::Bytes(json.into_bytes().into()));

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/apiserver/pkg/endpoints/deprecation"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
@@ -29,19 +30,29 @@ import (
 	api "k8s.io/kubernetes/pkg/apis/core"
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
 	_ "k8s.io/kubernetes/pkg/apis/discovery/install"
+	_ "k8s.io/kubernetes/pkg/apis/networking/install"
+	_ "k8s.io/kubernetes/pkg/apis/policy/install"
+	_ "k8s.io/kubernetes/pkg/apis/scheduling/install"
 	"k8s.io/kubernetes/pkg/capabilities"
+	"k8s.io/kubernetes/pkg/registry/apps/controllerrevision"
 	"k8s.io/kubernetes/pkg/registry/apps/deployment"
 	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
 	"k8s.io/kubernetes/pkg/registry/coordination/lease"
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
+	"k8s.io/kubernetes/pkg/registry/core/endpoint"
 	"k8s.io/kubernetes/pkg/registry/core/event"
 	"k8s.io/kubernetes/pkg/registry/core/namespace"
 	"k8s.io/kubernetes/pkg/registry/core/node"
 	"k8s.io/kubernetes/pkg/registry/core/pod"
+	"k8s.io/kubernetes/pkg/registry/core/podtemplate"
 	"k8s.io/kubernetes/pkg/registry/core/secret"
 	"k8s.io/kubernetes/pkg/registry/core/service"
 	"k8s.io/kubernetes/pkg/registry/core/serviceaccount"
 	"k8s.io/kubernetes/pkg/registry/discovery/endpointslice"
+	"k8s.io/kubernetes/pkg/registry/networking/ipaddress"
+	"k8s.io/kubernetes/pkg/registry/networking/servicecidr"
+	"k8s.io/kubernetes/pkg/registry/policy/poddisruptionbudget"
+	"k8s.io/kubernetes/pkg/registry/scheduling/priorityclass"
 	"oracle/svc"
 )
 
@@ -73,13 +84,20 @@ func main() {
 		"Pod": pod.Strategy, "Service": service.Strategy, "Deployment": deployment.Strategy, "ReplicaSet": replicaset.Strategy,
 		"Lease": lease.Strategy, "ConfigMap": configmap.Strategy, "Event": event.Strategy, "Namespace": namespace.Strategy,
 		"Node": node.Strategy, "Secret": secret.Strategy, "ServiceAccount": serviceaccount.Strategy, "EndpointSlice": endpointslice.Strategy,
+		"Endpoints": endpoint.Strategy, "PodTemplate": podtemplate.Strategy, "ControllerRevision": controllerrevision.Strategy,
+		"PriorityClass": priorityclass.Strategy, "PodDisruptionBudget": poddisruptionbudget.Strategy,
+		"IPAddress": ipaddress.Strategy, "ServiceCIDR": servicecidr.Strategy,
 	}
 	updates := map[string]rest.RESTUpdateStrategy{
 		"Pod": pod.Strategy, "Service": service.Strategy, "Deployment": deployment.Strategy, "ReplicaSet": replicaset.Strategy,
 		"Lease": lease.Strategy, "ConfigMap": configmap.Strategy, "Event": event.Strategy, "Namespace": namespace.Strategy,
 		"Node": node.Strategy, "Secret": secret.Strategy, "ServiceAccount": serviceaccount.Strategy, "EndpointSlice": endpointslice.Strategy,
+		"Endpoints": endpoint.Strategy, "PodTemplate": podtemplate.Strategy, "ControllerRevision": controllerrevision.Strategy,
+		"PriorityClass": priorityclass.Strategy, "PodDisruptionBudget": poddisruptionbudget.Strategy,
+		"IPAddress": ipaddress.Strategy, "ServiceCIDR": servicecidr.Strategy,
 		"Pod/status": pod.StatusStrategy, "Service/status": service.StatusStrategy, "Deployment/status": deployment.StatusStrategy,
 		"ReplicaSet/status": replicaset.StatusStrategy, "Namespace/status": namespace.StatusStrategy, "Node/status": node.StatusStrategy,
+		"PodDisruptionBudget/status": poddisruptionbudget.StatusStrategy, "ServiceCIDR/status": servicecidr.StatusStrategy,
 	}
 	enc := json.NewEncoder(os.Stdout)
 	enc.SetEscapeHTML(false)
@@ -107,17 +125,9 @@ func main() {
 			json.Unmarshal(i.New, &gvk)
 			acc := obj.(metav1.ObjectMetaAccessor).GetObjectMeta()
 			ctx := genericrequest.WithNamespace(context.Background(), acc.GetNamespace())
-			group, version := "", "v1"
-			switch gvk.APIVersion {
-			case "apps/v1":
-				group = "apps"
-			case "discovery.k8s.io/v1":
-				group = "discovery.k8s.io"
-			case "coordination.k8s.io/v1":
-				group = "coordination.k8s.io"
-			}
-			resources := map[string]string{"Pod": "pods", "Service": "services", "Deployment": "deployments", "ReplicaSet": "replicasets", "Lease": "leases", "ConfigMap": "configmaps", "Event": "events", "Namespace": "namespaces", "Node": "nodes", "Secret": "secrets", "ServiceAccount": "serviceaccounts", "EndpointSlice": "endpointslices"}
-			ri := &genericrequest.RequestInfo{IsResourceRequest: true, APIGroup: group, APIVersion: version, Resource: resources[gvk.Kind], Namespace: acc.GetNamespace(), Name: acc.GetName()}
+			gv := schema.FromAPIVersionAndKind(gvk.APIVersion, gvk.Kind).GroupVersion()
+			resources := map[string]string{"Pod": "pods", "Service": "services", "Deployment": "deployments", "ReplicaSet": "replicasets", "Lease": "leases", "ConfigMap": "configmaps", "Event": "events", "Namespace": "namespaces", "Node": "nodes", "Secret": "secrets", "ServiceAccount": "serviceaccounts", "EndpointSlice": "endpointslices", "Endpoints": "endpoints", "PodTemplate": "podtemplates", "ControllerRevision": "controllerrevisions", "PriorityClass": "priorityclasses", "PodDisruptionBudget": "poddisruptionbudgets", "IPAddress": "ipaddresses", "ServiceCIDR": "servicecidrs"}
+			ri := &genericrequest.RequestInfo{IsResourceRequest: true, APIGroup: gv.Group, APIVersion: gv.Version, Resource: resources[gvk.Kind], Namespace: acc.GetNamespace(), Name: acc.GetName()}
 			if i.Status {
 				ri.Subresource = "status"
 			}
@@ -173,10 +183,15 @@ func main() {
 				}
 				return
 			}
-			versioned, err := legacyscheme.Scheme.ConvertToVersion(obj, schema.FromAPIVersionAndKind(gvk.APIVersion, gvk.Kind).GroupVersion())
+			versioned, err := legacyscheme.Scheme.ConvertToVersion(obj, gv)
 			if err != nil {
 				o.Error = err.Error()
 				return
+			}
+			// What the endpoint itself warns of comes first.
+			versioned.GetObjectKind().SetGroupVersionKind(gv.WithKind(gvk.Kind))
+			if warning := deprecation.WarningMessage(versioned); warning != "" {
+				o.Warnings = append([]string{warning}, o.Warnings...)
 			}
 			raw, err := runtime.Encode(pb, versioned)
 			if err != nil {
