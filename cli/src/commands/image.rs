@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt as _;
 
 /// Bytes to a message: large enough that the archive and not the messages are the work, and a quarter of the
 /// servers' least limit of 4 MiB for one.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// Bring images to the nodes
 #[derive(clap::Args, Debug)]

@@ -14,8 +14,9 @@ use tonic::Code;
 
 /// CRI's namespace in containerd.
 const NAMESPACE: &str = "k8s.io";
-/// Half of what a gRPC message may be by default.
-const CHUNK: usize = 2 << 20;
+/// Large beside the cost of a message, and small beside what the agent has in memory: larger pieces stay there, in the
+/// allocator, after the import.
+const CHUNK: usize = 256 << 10;
 /// An import that was interrupted is collected after this.
 const LEASE_SECONDS: i64 = 3600;
 /// CRI looks after images with this label.
