@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 
-/// Bytes to a message: large enough that the archive and not the messages are the work, and a quarter of the
+/// Bytes to a message: large enough that the archive and not the messages are the work, and far from the
 /// servers' least limit of 4 MiB for one.
 const CHUNK_BYTES: usize = 256 << 10;
 
