@@ -37,6 +37,8 @@ pub struct View<'a> {
     /// For each of its owner references, in order.
     pub owners: Vec<OwnerState>,
     pub dependents: &'a [Dependent],
+    /// Whether it waits for dependents that wait for theirs, and so on, back to itself.
+    pub is_in_circle: bool,
     /// Whether `dependents` is all there is, by a read that began after the deletion, and not only what the
     /// caches have seen. Required before a finalizer goes.
     pub dependents_are_fresh: bool,
@@ -127,16 +129,25 @@ fn unblocked(view: &View) -> Option<Action> {
         .iter()
         .any(|dependent| awaits(&dependent.metadata, FOREGROUND));
     let references = &view.metadata.owner_references;
-    let blocks = |reference: &OwnerReference| reference.block_owner_deletion == Some(true);
     if !may_be_circle || !references.iter().any(blocks) {
         return None;
     }
+    Some(free(view))
+}
+
+pub fn blocks(reference: &OwnerReference) -> bool {
+    reference.block_owner_deletion == Some(true)
+}
+
+/// Its owners wait for it no longer.
+fn free(view: &View) -> Action {
+    let references = &view.metadata.owner_references;
     let free = |reference: &OwnerReference| OwnerReference {
         block_owner_deletion: reference.block_owner_deletion.map(|_| false),
         ..reference.clone()
     };
     let free: Vec<OwnerReference> = references.iter().map(free).collect();
-    Some(cut(&view.target, view.metadata, &free))
+    cut(&view.target, view.metadata, &free)
 }
 
 fn as_owner(view: &View) -> Decision {
@@ -164,8 +175,11 @@ fn as_owner(view: &View) -> Decision {
     }
     let is_blocked = others().any(|dependent| {
         let mut references = dependent.metadata.owner_references.iter();
-        references.any(|reference| own(reference) && reference.block_owner_deletion == Some(true))
+        references.any(|reference| own(reference) && blocks(reference))
     });
+    if is_blocked && view.is_in_circle {
+        return Decision::Act(vec![free(view)]);
+    }
     match (is_blocked, view.dependents_are_fresh) {
         // The dependents' own turn deletes them; their going wakes this owner.
         (true, false) => Decision::Act(Vec::new()),

@@ -2,12 +2,13 @@
 //! the end of a finalizer depends on it.
 
 use super::graph::{Graph, Identity, Item, owner_of};
-use super::{Decision, Dependent, FOREGROUND, OwnerState, View, awaits, reconcile};
+use super::{Decision, Dependent, FOREGROUND, OwnerState, View, awaits, blocks, reconcile};
 use crate::action::{Action, Says, Target};
 use gantry_client::Error;
 use gantry_proto::core::v1::ObjectReference;
 use gantry_proto::meta::v1::{ObjectMeta, OwnerReference};
 use gantry_proto::{Key, KindInfo};
+use std::collections::BTreeSet;
 
 /// The cluster, as far as garbage is concerned.
 pub trait Reads: Sync {
@@ -71,6 +72,7 @@ pub async fn decide(
         metadata: &metadata,
         owners,
         dependents: &seen_dependents(graph, reads, &metadata.uid),
+        is_in_circle: is_in_circle(graph, reads, &metadata),
         dependents_are_fresh: false,
     };
     let mut decision = reconcile(&view);
@@ -103,6 +105,40 @@ fn seen_dependents(graph: &Graph, reads: &impl Reads, owner_uid: &str) -> Vec<De
         })
     });
     seen.collect()
+}
+
+/// How many objects are followed in search of a circle: more than anybody nests.
+const MOST_IN_CIRCLE: usize = 1_000;
+
+/// Whether an object that waits for its dependents is waited for by itself in the end. People may delete all of a circle
+/// at once; whichever of it is seen last to wait finds the others waiting.
+fn is_in_circle(graph: &Graph, reads: &impl Reads, metadata: &ObjectMeta) -> bool {
+    if !awaits(metadata, FOREGROUND) || !metadata.owner_references.iter().any(blocks) {
+        return false;
+    }
+    let mut followed = BTreeSet::new();
+    let mut next = vec![metadata.uid.clone()];
+    while let Some(uid) = next.pop() {
+        let waits_for = |dependent: &Dependent| {
+            let mut references = dependent.metadata.owner_references.iter();
+            references.any(|reference| reference.uid == uid && blocks(reference))
+                && awaits(&dependent.metadata, FOREGROUND)
+        };
+        let dependents = seen_dependents(graph, reads, &uid);
+        for dependent in dependents.into_iter().filter(waits_for) {
+            let is_itself = dependent.metadata.uid == metadata.uid;
+            if is_itself && uid != metadata.uid {
+                return true;
+            }
+            if !is_itself
+                && followed.len() < MOST_IN_CIRCLE
+                && followed.insert(dependent.metadata.uid.clone())
+            {
+                next.push(dependent.metadata.uid);
+            }
+        }
+    }
+    false
 }
 
 struct Found {

@@ -631,7 +631,8 @@ fn for_each_seed(run: impl Fn(&mut Simulation)) {
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(0);
-    for seed in first..first + 200 {
+    // 0, 5 and 168 have found references by a uid at another name, an owner of its own, and a circle deleted at once.
+    for seed in (first..first + 80).chain([168]) {
         run(&mut Simulation::new(seed));
     }
 }

@@ -45,6 +45,7 @@ fn decide(metadata: &ObjectMeta, owners: &[OwnerState], dependents: &[ObjectMeta
         metadata,
         owners: owners.to_vec(),
         dependents: &dependents.collect::<Vec<_>>(),
+        is_in_circle: false,
         dependents_are_fresh: fresh,
     })
 }
@@ -171,6 +172,32 @@ fn a_foreground_deletion_waits_for_dependents_that_block_it() {
     free.owner_references[0].block_owner_deletion = None;
     check(&[free.clone()], false, "look afresh");
     check(&[free], true, "item finalizers [(\"other\")]");
+}
+
+#[test]
+fn an_owner_that_waits_for_itself_in_the_end_lets_its_owners_go() {
+    let mut owner = ending(&[FOREGROUND]);
+    owner.owner_references = owned_by(&["a"]).owner_references;
+    let dependents = [Dependent {
+        target: target("child"),
+        metadata: owned_by(&["item"]),
+    }];
+    let dependents = dependents.map(|mut dependent| {
+        dependent.metadata.uid = "child".into();
+        dependent
+    });
+    let decide = |is_in_circle: bool| {
+        reconcile(&View {
+            target: target("item"),
+            metadata: &owner,
+            owners: vec![],
+            dependents: &dependents,
+            is_in_circle,
+            dependents_are_fresh: false,
+        })
+    };
+    assert_eq!(words(&decide(false)), "");
+    assert_eq!(words(&decide(true)), "item keeps [\"a free\"]");
 }
 
 #[test]

@@ -10,11 +10,14 @@ use crate::memory::Memory;
 use crate::wakes::Wakes;
 use gantry_proto::Key;
 use gantry_proto::core::v1::{Node, Taint};
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[derive(Default)]
 pub struct PodEvictionController {
     noticed: Arc<Noticed>,
+    /// Pods that were given a time, after which they go.
+    to_go: Mutex<HashSet<Key>>,
 }
 
 impl Controller for PodEvictionController {
@@ -70,13 +73,30 @@ impl Controller for PodEvictionController {
         _memory: &Memory,
     ) -> Result<Option<Vec<Action>>, gantry_client::Error> {
         let Some(pod) = cluster.pods.get(key) else {
+            self.note(key, false);
             return Ok(None);
         };
         let node = cluster.nodes.get(&Key::cluster(&pod.spec().node_name));
         let taints = node
             .map(|node| self.noticed.taints(&node.object))
             .unwrap_or_default();
-        Ok(Some(reconcile(&pod.object, &taints, clock::now())))
+        let was_to_go = self.note(key, false);
+        let actions = reconcile(&pod.object, &taints, was_to_go, clock::now());
+        let is_given_time = |action: &Action| matches!(action, Action::WakeAfter(_));
+        self.note(key, actions.iter().any(is_given_time));
+        Ok(Some(actions))
+    }
+}
+
+impl PodEvictionController {
+    /// Returns what was noted before.
+    fn note(&self, key: &Key, is_to_go: bool) -> bool {
+        // No code that holds the lock can panic half way through a change.
+        let mut to_go = self.to_go.lock().unwrap_or_else(PoisonError::into_inner);
+        match is_to_go {
+            true => !to_go.insert(key.clone()),
+            false => to_go.remove(key),
+        }
     }
 }
 

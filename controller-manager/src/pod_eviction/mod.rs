@@ -4,6 +4,7 @@ pub mod controller;
 mod noticed;
 
 use crate::action::{Action, Says, Target, reference_to};
+use crate::conditions;
 use crate::node_lifecycle::{NOT_READY, UNREACHABLE};
 use crate::pod_facts;
 use gantry_proto::core::v1::{Pod, PodCondition, Taint, Toleration};
@@ -15,12 +16,16 @@ use std::time::{Duration, SystemTime};
 /// admission plugin DefaultTolerationSeconds writes this into each pod).
 const DEFAULT_TOLERATION: Duration = Duration::from_secs(300);
 
-/// `taints` are those of the pod's node; one that says not since when it is there counts from now on.
-pub fn reconcile(pod: &Pod, taints: &[Taint], now: SystemTime) -> Vec<Action> {
-    if !pod_facts::is_active(pod) {
+/// `taints` are those of the pod's node; one that says not since when it is there counts from now on. `was_to_go` says
+/// that the last decision gave the pod a time.
+pub fn reconcile(pod: &Pod, taints: &[Taint], was_to_go: bool, now: SystemTime) -> Vec<Action> {
+    if pod_facts::is_terminating(pod) {
         return Vec::new();
     }
     match stay(pod, taints, now) {
+        Stay::ForGood if was_to_go => vec![Action::Tell {
+            says: tell(pod, "Cancelling deletion of Pod"),
+        }],
         Stay::ForGood => Vec::new(),
         Stay::For(time) if !time.is_zero() => vec![Action::WakeAfter(time)],
         Stay::For(_) => evict(pod, now),
@@ -56,25 +61,18 @@ fn on_node_since(pod: &Pod) -> Option<Time> {
     assigned.or(pod.metadata().creation_timestamp)
 }
 
-/// How long the pod tolerates the taint; `None` for good.
+/// How long the pod tolerates the taint, by the first toleration that does; `None` for good.
 fn tolerated_for(tolerations: &[Toleration], taint: &Taint) -> Option<Duration> {
-    let matching: Vec<&Toleration> = tolerations
-        .iter()
-        .filter(|toleration| tolerates(toleration, taint))
-        .collect();
-    if matching.is_empty() {
+    let Some(first) = tolerations.iter().find(|toleration| tolerates(toleration, taint)) else {
         let by_default = taint.key == NOT_READY || taint.key == UNREACHABLE;
         return Some(if by_default {
             DEFAULT_TOLERATION
         } else {
             Duration::ZERO
         });
-    }
-    // The strictest counts; a negative time is none.
-    let seconds = matching
-        .iter()
-        .filter_map(|toleration| toleration.toleration_seconds)
-        .min()?;
+    };
+    // A negative time is none.
+    let seconds = first.toleration_seconds?;
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
@@ -93,20 +91,15 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 fn evict(pod: &Pod, now: SystemTime) -> Vec<Action> {
-    const DISRUPTION_TARGET: &str = "DisruptionTarget";
+    let condition = PodCondition {
+        r#type: "DisruptionTarget".into(),
+        status: "True".into(),
+        reason: "DeletionByTaintManager".into(),
+        message: "Taint manager: deleting due to NoExecute taint".into(),
+        ..PodCondition::default()
+    };
     let mut actions = Vec::new();
-    let is_told = pod_facts::condition(pod, DISRUPTION_TARGET).is_some_and(|one| one.status == "True");
-    if !is_told {
-        let mut conditions = pod.status().conditions.clone();
-        conditions.retain(|condition| condition.r#type != DISRUPTION_TARGET);
-        conditions.push(PodCondition {
-            r#type: DISRUPTION_TARGET.into(),
-            status: "True".into(),
-            reason: "DeletionByTaintManager".into(),
-            message: "Taint manager: deleting due to NoExecute taint".into(),
-            last_transition_time: Some(Time::from_system(now)),
-            ..PodCondition::default()
-        });
+    if let Some(conditions) = conditions::of_pod_with(pod, condition, now) {
         actions.push(Action::Patch {
             target: Target::of(pod),
             subresource: Some("status"),
@@ -117,24 +110,25 @@ fn evict(pod: &Pod, now: SystemTime) -> Vec<Action> {
             says: None,
         });
     }
-    let metadata = pod.metadata();
     actions.push(Action::Delete {
         target: Target::of(pod),
         resource_version: None,
         grace_seconds: None,
         propagation: None,
-        says: Some(Says {
-            about: reference_to(pod),
-            warning: false,
-            reason: "TaintManagerEviction",
-            message: format!(
-                "Marking for deletion Pod {}/{}",
-                metadata.namespace, metadata.name
-            ),
-            on_failure: None,
-        }),
+        says: Some(tell(pod, "Marking for deletion Pod")),
     });
     actions
+}
+
+fn tell(pod: &Pod, what: &str) -> Says {
+    let metadata = pod.metadata();
+    Says {
+        about: reference_to(pod),
+        warning: false,
+        reason: "TaintManagerEviction",
+        message: format!("{what} {}/{}", metadata.namespace, metadata.name),
+        on_failure: None,
+    }
 }
 
 #[cfg(test)]
@@ -250,7 +244,7 @@ mod tests {
         let mut pod = Pod::default();
         pod.spec_mut().node_name = "n1".into();
         let taints = [taint("dedicated", "NoExecute", 0)];
-        let actions = reconcile(&pod, &taints, at(10));
+        let actions = reconcile(&pod, &taints, false, at(10));
         let [
             Action::Patch { patch, .. },
             Action::Delete {
@@ -265,6 +259,35 @@ mod tests {
             "DeletionByTaintManager"
         );
         pod.metadata_mut().deletion_timestamp = Some(Time::default());
-        assert_eq!(reconcile(&pod, &taints, at(10)), []);
+        assert_eq!(reconcile(&pod, &taints, false, at(10)), []);
+    }
+
+    #[test]
+    fn one_that_may_stay_after_all_is_told_of() {
+        let mut pod = Pod::default();
+        (pod.metadata_mut().namespace, pod.metadata_mut().name) = ("default".into(), "a".into());
+        assert_eq!(reconcile(&pod, &[], false, at(10)), []);
+        let actions = reconcile(&pod, &[], true, at(10));
+        let [Action::Tell { says }] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!(
+            (says.reason, says.message.as_str()),
+            ("TaintManagerEviction", "Cancelling deletion of Pod default/a")
+        );
+    }
+
+    #[test]
+    fn the_first_toleration_that_fits_counts_and_a_pod_that_has_ended_goes_too() {
+        let taints = [taint("dedicated", "NoExecute", 0)];
+        let mut pod = Pod::default();
+        pod.spec_mut().tolerations = vec![
+            toleration("dedicated", "Exists", "", None),
+            toleration("dedicated", "Exists", "NoExecute", Some(5)),
+        ];
+        assert_eq!(stay(&pod, &taints, at(10)), Stay::ForGood);
+        pod.spec_mut().tolerations.clear();
+        pod.status_mut().phase = "Succeeded".into();
+        assert_eq!(reconcile(&pod, &taints, false, at(10)).len(), 2);
     }
 }

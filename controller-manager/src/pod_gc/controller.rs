@@ -1,6 +1,6 @@
 //! What wakes a pod for garbage collection, and since when its node is gone.
 
-use super::{NodeState, QUARANTINE, beyond_threshold, reconcile};
+use super::{NodeState, QUARANTINE, beyond_threshold, is_out_of_service, reconcile};
 use crate::action::Action;
 use crate::clock;
 use crate::cluster::{Cluster, Watches, read_metadata};
@@ -40,9 +40,14 @@ impl PodGcController {
     ) -> Result<NodeState, gantry_client::Error> {
         let name = &pod.spec().node_name;
         let key = Key::cluster(name);
-        if name.is_empty() || cluster.nodes.get(&key).is_some() {
+        let node = cluster.nodes.get(&key);
+        if name.is_empty() || node.is_some() {
             self.lock().remove(name);
-            return Ok(NodeState::Present);
+            let is_out = node.is_some_and(|node| is_out_of_service(&node.object));
+            return Ok(match is_out {
+                true => NodeState::OutOfService,
+                false => NodeState::Present,
+            });
         }
         let since = *self.lock().entry(name.clone()).or_insert(now);
         let since = now.duration_since(since).unwrap_or_default();
@@ -86,17 +91,25 @@ impl Controller for PodGcController {
         watches.pods.add(move |change| {
             let Some(pod) = &change.new else { return };
             let name = &pod.spec().node_name;
-            let is_unbound_and_ending = name.is_empty() && pod_facts::is_terminating(&pod.object);
             let node = cluster
                 .get()
                 .and_then(|cluster| cluster.nodes.get(&Key::cluster(name)));
-            if is_unbound_and_ending || !name.is_empty() && node.is_none() {
+            let is_ending = pod_facts::is_terminating(&pod.object);
+            let is_lost = match &node {
+                None => !name.is_empty(),
+                Some(node) => is_ending && is_out_of_service(&node.object),
+            };
+            if is_ending && name.is_empty() || is_lost {
                 wake.wake(PodGcKey::Pod(change.key.clone()), change.cause.as_ref());
             }
         });
         let (wake, cluster) = (wakes.clone(), watches.cluster.clone());
         watches.nodes.add(move |change| {
-            let Some(cluster) = cluster.get().filter(|_| change.new.is_none()) else {
+            let is_lost = change
+                .new
+                .as_ref()
+                .is_none_or(|node| is_out_of_service(&node.object));
+            let Some(cluster) = cluster.get().filter(|_| is_lost) else {
                 return;
             };
             for (key, pod) in &cluster.pods.snapshot() {
