@@ -1,16 +1,18 @@
 //! Addresses and node ports of Services: chosen at random, never given twice.
 //!
-//! Each address and each port has a record in the store. A Service and the records of what it takes are written in
-//! one transaction that compares that the records are not there, so any number of apiservers may allocate, nothing
-//! leaks when one dies, and there is nothing to repair. (The transaction's keys belong to different resources, so
-//! no watch ever sees half of a revision.)
+//! Each address and each port has a record in the store; that of an address is an IPAddress object, which everybody
+//! sees. A Service and the records of what it takes are written in one transaction that compares that the records are
+//! not there, so any number of apiservers may allocate, and nothing leaks when one dies: `repair` is for what people
+//! did to the records. (The transaction's keys belong to different resources, so no watch ever sees half of a
+//! revision.)
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::SystemTime;
 
 use gantry_proto::core::v1::Service;
 use gantry_proto::json::DecodeError;
-use gantry_proto::meta::v1::{Status, StatusCause};
+use gantry_proto::meta::v1::{Status, StatusCause, Time};
 use gantry_proto::networking::v1::{IpAddress, ParentReference};
 use gantry_proto::status::Reason;
 use gantry_proto::{Kind as _, KindInfo, envelope};
@@ -22,12 +24,19 @@ use crate::strategy::{self, Object};
 
 mod ranges;
 mod service;
+pub mod repair;
+pub mod service_cidr;
 
-pub use ranges::{Ranges, parse_cidr, parse_port_range};
+pub use ranges::{Cidr, Ranges, parse_cidr, parse_port_range};
 pub use service::held;
 
-const ADDRESS_PREFIX: &str = "/registry/ipaddresses/";
-const PORT_PREFIX: &str = "/registry/gantry.dev/nodeports/";
+/// The records of node ports, of which Kubernetes keeps a bitmap that is not served either
+/// (`/registry/ranges/servicenodeports`): a key for each is what several servers can take at once.
+pub const PORT_PREFIX: &str = "/registry/gantry.dev/nodeports/";
+
+/// Who made an IPAddress, and which addresses it counts among (k8s.io/api/networking/v1, well_known_labels.go).
+pub const MANAGED_BY: (&str, &str) = ("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
+const FAMILY: (&str, &str) = ("ipaddress.kubernetes.io/ip-family", "IPv4");
 
 /// Something that a Service holds and nobody else may have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +46,10 @@ pub enum Holding {
 }
 
 impl Holding {
-    fn key(&self) -> String {
+    /// The key of its record.
+    pub fn key(&self) -> String {
         match self {
-            Holding::Address(address) => format!("{ADDRESS_PREFIX}{address}"),
+            Holding::Address(address) => format!("{}{address}", IpAddress::INFO.storage_prefix),
             Holding::Port(port) => format!("{PORT_PREFIX}{port}"),
         }
     }
@@ -121,6 +131,7 @@ impl Ranges {
         new: &mut dyn Object,
         old: Option<&dyn Object>,
         taken: &BTreeSet<Holding>,
+        now: SystemTime,
         rng: &mut impl Rng,
     ) -> Result<Allocation, Status> {
         let old = old.and_then(strategy::typed::<Service>);
@@ -128,7 +139,7 @@ impl Ranges {
             return Ok(Allocation::default());
         };
         let chosen_by_user = held(service);
-        service::choose(service, self, taken, rng).map_err(full)?;
+        service::choose(service, self, taken, rng).map_err(|what| full(&what))?;
         let (before, after) = (old.map(held).unwrap_or_default(), held(service));
         let mut refusals = Vec::new();
         let mut allocation = Allocation::default();
@@ -141,7 +152,7 @@ impl Ranges {
             }
             allocation.take.push(Claim {
                 holding: holding.clone(),
-                record: record(service, holding),
+                record: record(service, holding, &uid(rng), now),
                 refusal,
             });
         }
@@ -152,16 +163,41 @@ impl Ranges {
         Err(Status::invalid(Service::INFO, &service.metadata().name, refusals))
     }
 
-    /// What the object's end releases.
-    pub fn release(&self, object: &dyn Object) -> Allocation {
-        Allocation {
-            take: Vec::new(),
-            release: strategy::typed::<Service>(object)
-                .map(held)
-                .unwrap_or_default()
-                .into_iter()
-                .collect(),
+    /// Fills in what a dry run shows of what the Service would get, and refuses what it could not have. `taken` is
+    /// what others have.
+    pub fn pretend(&self, new: &mut dyn Object, taken: &BTreeSet<Holding>) -> Result<(), Status> {
+        let Some(service) = strategy::typed_mut::<Service>(new) else {
+            return Ok(());
+        };
+        let causes: Vec<StatusCause> = held(service)
+            .iter()
+            .filter_map(|holding| match holding {
+                holding if !self.contain(holding) => {
+                    Some(service::out_of_range_cause(service, holding, self))
+                }
+                holding if taken.contains(holding) => Some(service::taken_cause(service, holding)),
+                _ => None,
+            })
+            .collect();
+        if !causes.is_empty() {
+            return Err(Status::invalid(Service::INFO, &service.metadata().name, causes));
         }
+        let network = self.networks.first().map(|network| network.network_address());
+        service::pretend(service, network);
+        Ok(())
+    }
+}
+
+/// What the object's end releases. `is_others` says whether a record is surely another object's.
+pub fn release(object: &dyn Object, is_others: impl Fn(&Service, &Holding) -> bool) -> Allocation {
+    let Some(service) = strategy::typed::<Service>(object) else {
+        return Allocation::default();
+    };
+    let mut held = held(service);
+    held.retain(|holding| !is_others(service, holding));
+    Allocation {
+        take: Vec::new(),
+        release: held.into_iter().collect(),
     }
 }
 
@@ -173,10 +209,16 @@ pub fn full(what: &str) -> Status {
     )
 }
 
-/// Who holds an address or a port. Kubernetes' IPAddress, for ports too.
-fn record(service: &Service, holding: &Holding) -> bytes::Bytes {
+/// The record that a Service holds an address or a port, as the store has it: an IPAddress, for ports too.
+pub fn record(service: &Service, holding: &Holding, uid: &str, now: SystemTime) -> bytes::Bytes {
     let mut address = IpAddress::default();
-    address.metadata_mut().name = holding.name();
+    let metadata = address.metadata_mut();
+    metadata.name = holding.name();
+    metadata.uid = uid.to_owned();
+    metadata.creation_timestamp = Some(Time::from_system(now));
+    if let Holding::Address(_) = holding {
+        metadata.labels = labels();
+    }
     *address.spec_mut().parent_ref_mut() = ParentReference {
         group: String::new(),
         resource: "services".into(),
@@ -184,48 +226,55 @@ fn record(service: &Service, holding: &Holding) -> bytes::Bytes {
         name: service.metadata().name.clone(),
     };
     let kind = match holding {
-        Holding::Address(_) => &IP_ADDRESS,
+        Holding::Address(_) => IpAddress::INFO,
         Holding::Port(_) => &NODE_PORT,
     };
     envelope::seal(kind, address.encode_to_vec().into(), "")
 }
 
-static IP_ADDRESS: KindInfo = record_kind(
-    "networking.k8s.io",
-    "v1",
-    "IPAddress",
-    "ipaddresses",
-    ADDRESS_PREFIX,
-);
-static NODE_PORT: KindInfo = record_kind("gantry.dev", "v1", "NodePort", "nodeports", PORT_PREFIX);
-
-/// A kind that is stored and not served.
-const fn record_kind(
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    resource: &'static str,
-    storage_prefix: &'static str,
-) -> KindInfo {
-    KindInfo {
-        group,
-        version,
-        kind,
-        resource,
-        singular: resource,
-        short_names: &[],
-        categories: &[],
-        namespaced: false,
-        storage_prefix,
-        subresources: &[],
-        stored: true,
-        message: "gantry.networking.v1.IPAddress",
-        encode_json: |_| {
-            Err(DecodeError {
-                path: String::new(),
-                message: "this kind is not served".into(),
-            })
-        },
-        decode_json: |_| Ok(serde_json::Value::Null),
-    }
+/// The labels of addresses that Services hold.
+fn labels() -> BTreeMap<String, String> {
+    [MANAGED_BY, FAMILY]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
+
+/// Whether a record names this Service.
+pub fn is_of(address: &IpAddress, service: &Service) -> bool {
+    let parent = address.spec().parent_ref();
+    parent.group.is_empty()
+        && parent.resource == "services"
+        && parent.namespace == service.metadata().namespace
+        && parent.name == service.metadata().name
+}
+
+/// A record's uid.
+pub fn uid(rng: &mut impl Rng) -> String {
+    let mut bytes = [0; 16];
+    rng.fill_bytes(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+}
+
+/// The kind of the records of ports, which is stored and not served.
+static NODE_PORT: KindInfo = KindInfo {
+    group: "gantry.dev",
+    version: "v1",
+    kind: "NodePort",
+    resource: "nodeports",
+    singular: "nodeport",
+    short_names: &[],
+    categories: &[],
+    namespaced: false,
+    storage_prefix: PORT_PREFIX,
+    subresources: &[],
+    stored: true,
+    message: "gantry.networking.v1.IPAddress",
+    encode_json: |_| {
+        Err(DecodeError {
+            path: String::new(),
+            message: "this kind is not served".into(),
+        })
+    },
+    decode_json: |_| Ok(serde_json::Value::Null),
+};

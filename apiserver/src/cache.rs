@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use gantry_proto::meta::v1::Status;
+use gantry_proto::meta::v1::{Status, StatusCause, StatusDetails};
 use gantry_proto::status::Reason;
 use gantry_proto::{Key, KindInfo};
 use gantry_store::Store;
@@ -24,18 +24,26 @@ mod selection;
 mod state;
 mod history;
 mod follow;
+mod options;
 mod pages;
 mod list;
+mod initial;
 mod watcher;
 
 pub use entry::Entry;
+pub use list::Page;
+pub use options::{ListOptions, WatchOptions};
 pub use selection::Selection;
 pub use state::{Objects, State};
-pub use watcher::{Delivery, Start, Watcher};
+pub use watcher::{Delivery, Watcher};
 
 /// How long a request waits for the cache to have the store's present state, before it is told to try again.
 /// etcd elects a new leader within about two seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits for a revision that it named, which may never come (Kubernetes' blockTimeout), and when it
+/// may ask again.
+const REVISION_PATIENCE: Duration = Duration::from_secs(3);
+const REVISION_RETRY_SECONDS: i32 = 1;
 /// How long one request for progress may stay unanswered before it is repeated: an answer may tell of a moment
 /// before the request. A round trip to etcd takes about a millisecond.
 const PROGRESS_REPEAT: Duration = Duration::from_millis(50);
@@ -48,6 +56,8 @@ pub struct Cache {
     /// Wakes the follower to ask the store how far the watch is.
     progress_wanted: Notify,
     pages: Mutex<pages::Ring>,
+    /// What watches that have just begun have not sent yet.
+    initial: initial::Shelf,
     /// For the metrics.
     pub seen: Seen,
 }
@@ -69,6 +79,7 @@ impl Cache {
             state: watch::Sender::new(Arc::new(State::default())),
             progress_wanted: Notify::new(),
             pages: Mutex::default(),
+            initial: initial::Shelf::default(),
             seen: Seen::default(),
         })
     }
@@ -98,41 +109,77 @@ impl Cache {
 
     /// Waits for the first list of the store, but not for ever.
     pub async fn synced(&self) -> Result<Arc<State>, Status> {
-        self.reach(0).await
+        let state = self.within(0, PATIENCE).await;
+        state.map_err(|_| {
+            unavailable(&format!(
+                "the watch cache of {} is not ready",
+                self.kind().group_resource()
+            ))
+        })
     }
 
     /// A state that shows every write acknowledged before the call.
     pub async fn consistent(&self) -> Result<Arc<State>, Status> {
-        let current = self.store.current_revision();
-        let revision = match timeout(PATIENCE, current).await {
-            Ok(Ok(revision)) => revision,
-            Ok(Err(error)) => return Err(unavailable(&error.to_string())),
-            Err(_) => return Err(unavailable("the store did not answer in time")),
-        };
-        self.reach(revision).await
+        let revision = self.store_revision().await?;
+        let state = self.within(revision, PATIENCE).await;
+        state.map_err(|_| {
+            unavailable(&format!(
+                "the watch cache of {} has not reached revision {revision} yet",
+                self.kind().group_resource()
+            ))
+        })
     }
 
-    /// A state at `revision` or later.
-    pub async fn reach(&self, revision: i64) -> Result<Arc<State>, Status> {
+    /// A state at `revision` or later; one that does not come in time is refused in Kubernetes' words.
+    pub async fn not_older_than(&self, revision: i64) -> Result<Arc<State>, Status> {
+        if revision == 0 {
+            return self.synced().await;
+        }
+        let state = self.within(revision, REVISION_PATIENCE).await;
+        state.map_err(|late| too_large(revision, late.present))
+    }
+
+    /// A state for reading one object, by the resourceVersion that the request names.
+    pub async fn for_get(&self, resource_version: &str) -> Result<Arc<State>, Status> {
+        let revision = options::parse_revision(resource_version)
+            .map_err(|error| Status::failure(Reason::BadRequest, error))?;
+        self.not_older_than(revision).await
+    }
+
+    async fn store_revision(&self) -> Result<i64, Status> {
+        match timeout(PATIENCE, self.store.current_revision()).await {
+            Ok(Ok(revision)) => Ok(revision),
+            Ok(Err(error)) => Err(unavailable(&error.to_string())),
+            Err(_) => Err(unavailable("the store did not answer in time")),
+        }
+    }
+
+    /// A state at `revision` or later, if there is one in time.
+    async fn within(&self, revision: i64, patience: Duration) -> Result<Arc<State>, Late> {
         let mut states = self.state.subscribe();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
-            {
+            let present = {
                 let state = states.borrow_and_update();
                 if state.synced && state.revision >= revision {
                     return Ok(state.clone());
                 }
-            }
+                state.revision
+            };
             self.progress_wanted.notify_one();
             let repeat = (Instant::now() + PROGRESS_REPEAT).min(deadline);
             let waited = timeout_at(repeat, states.changed()).await;
             if waited.is_err() && Instant::now() >= deadline {
-                return Err(unavailable(&format!(
-                    "the watch cache of {} has not reached revision {revision} yet",
-                    self.kind().group_resource()
-                )));
+                return Err(Late { present });
             }
         }
+    }
+
+    /// Shows everybody the next state.
+    fn publish(&self, state: State) {
+        let start = state.history.start();
+        self.state.send_replace(Arc::new(state));
+        self.initial.forget_before(start);
     }
 
     fn pages(&self) -> std::sync::MutexGuard<'_, pages::Ring> {
@@ -143,6 +190,29 @@ impl Cache {
     fn keep(&self, revision: i64, objects: Objects, now: SystemTime) {
         self.pages().keep(revision, objects, now);
     }
+}
+
+/// The revision was not reached; the cache is at this one.
+struct Late {
+    present: i64,
+}
+
+/// Kubernetes' NewTooLargeResourceVersionError (apiserver/pkg/storage/errors.go).
+fn too_large(revision: i64, present: i64) -> Status {
+    let mut status = Status::failure(
+        Reason::Timeout,
+        format!("Timeout: Too large resource version: {revision}, current: {present}"),
+    );
+    status.details = Some(StatusDetails {
+        retry_after_seconds: REVISION_RETRY_SECONDS,
+        causes: vec![StatusCause {
+            reason: "ResourceVersionTooLarge".into(),
+            message: "Too large resource version".into(),
+            field: String::new(),
+        }],
+        ..StatusDetails::default()
+    });
+    status
 }
 
 fn unavailable(why: &str) -> Status {

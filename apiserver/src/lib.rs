@@ -20,7 +20,6 @@ use gantry_store::etcd;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::metrics::Registry as MetricsRegistry;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +29,7 @@ mod routes;
 mod services;
 mod node_streams;
 mod request;
+pub mod limits;
 mod authentication;
 mod authorization;
 pub mod audit;
@@ -51,7 +51,7 @@ use measured_store::MeasuredStore;
 use metrics::{AuthorizationsCollector, CachesCollector, Metrics};
 use node_streams::NodeStreams;
 use registry::Registry;
-use services::resources::{MAX_IN_FLIGHT, ResourcesService};
+use services::resources::ResourcesService;
 
 /// What the server needs to know. Files are PEM.
 #[derive(Clone, Debug)]
@@ -72,6 +72,8 @@ pub struct Config {
     pub node_ports: RangeInclusive<u16>,
     /// What is recorded of requests, and where.
     pub audit: audit::Config,
+    /// How much each client may ask at once.
+    pub limits: limits::Config,
 }
 
 /// Serves until `shutdown`. Fails when a file cannot be read, the address is taken, or etcd is not usable.
@@ -112,7 +114,7 @@ pub async fn run_on(
     let metrics = Metrics::new(&metrics_registry);
     let auditor = audit::start(&config.audit, &metrics_registry)?;
     let ranges = Ranges {
-        addresses: parse_cidr(&config.service_cidr).map_err(anyhow::Error::msg)?,
+        networks: vec![parse_cidr(&config.service_cidr).map_err(anyhow::Error::msg)?],
         ports: config.node_ports.clone(),
     };
     let store: Arc<dyn Store> = Arc::new(MeasuredStore {
@@ -129,14 +131,15 @@ pub async fn run_on(
         registry: registry.clone(),
         metrics,
         shutdown: shutdown.clone(),
-        places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
     };
+    let gate = limits::Gate::new(config.limits, &metrics_registry);
     let router = routes::router(
         resources,
         nodes,
         health,
         health_reporter.clone(),
         metrics_registry,
+        gate,
     )?;
 
     let tasks = TaskTracker::new();
@@ -154,6 +157,7 @@ pub async fn run_on(
             .run_until_cancelled(namespaces.keep_system_namespaces())
             .await;
     });
+    tasks.spawn(registry.clone().keep_addresses(shutdown.clone()));
     let address = listener.local_addr().context("reading the listener's address")?;
     match registry::reachable_at(address, config.advertise) {
         Ok(own) => {

@@ -3,10 +3,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Parser;
-use gantry_apiserver::{Config, audit, parse_cidr, parse_port_range, run};
+use gantry_apiserver::{Config, audit, limits, parse_cidr, parse_port_range, run};
 use gantry_store::etcd;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::metrics::Registry;
+
+/// Each request in flight may hold a message of 16 MiB; more than this many is a mistake.
+const MAX_SEATS: usize = 100_000;
 
 /// Gantry's API server: the only door to the cluster's state.
 #[derive(Parser)]
@@ -65,6 +68,16 @@ struct Arguments {
     /// How many audit logs that were put aside are kept.
     #[arg(long, default_value_t = audit::DEFAULT_MAX_BACKUPS)]
     audit_log_maxbackup: usize,
+    /// Requests that are carried out at a time are at most this and --max-mutating-requests-inflight together; lanes
+    /// divide them.
+    #[arg(long, default_value_t = limits::DEFAULT_READS, value_parser = at_least::<{ limits::LEAST_SEATS }>)]
+    max_requests_inflight: usize,
+    /// See --max-requests-inflight.
+    #[arg(long, default_value_t = limits::DEFAULT_WRITES)]
+    max_mutating_requests_inflight: usize,
+    /// Watches and other calls that last which one user may have open.
+    #[arg(long, default_value_t = limits::DEFAULT_LASTING_CALLS, value_parser = at_least::<1>)]
+    max_long_running_per_client: usize,
     #[command(flatten)]
     telemetry: gantry_telemetry::Args,
 }
@@ -86,6 +99,13 @@ impl Arguments {
     }
 }
 
+fn at_least<const LEAST: usize>(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number >= LEAST => Ok(number),
+        _ => Err(format!("{text:?} is not a number of {LEAST} or more")),
+    }
+}
+
 fn checked_cidr(text: &str) -> Result<String, String> {
     parse_cidr(text).map(|cidr| cidr.to_string())
 }
@@ -96,6 +116,14 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = gantry_telemetry::init("gantry-apiserver", &arguments.telemetry)?;
     let shutdown = gantry_telemetry::shutdown::signal();
     let audit = arguments.audit();
+    let limits = limits::Config {
+        seats: arguments
+            .max_requests_inflight
+            .saturating_add(arguments.max_mutating_requests_inflight)
+            .min(MAX_SEATS),
+        lasting_calls: arguments.max_long_running_per_client,
+        ..limits::Config::default()
+    };
     let config = Config {
         listen: arguments.listen,
         tls_certificate: arguments.tls_cert,
@@ -113,6 +141,7 @@ async fn main() -> anyhow::Result<()> {
         service_cidr: arguments.service_cidr,
         node_ports: arguments.node_port_range,
         audit,
+        limits,
     };
     let result = run(config, Health::new(), Registry::new(), shutdown).await;
     telemetry.shutdown();

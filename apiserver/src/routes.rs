@@ -22,6 +22,7 @@ use tonic_health::server::HealthReporter;
 use tonic_reflection::server::Builder as Reflection;
 
 use crate::authorization;
+use crate::limits::{self, Gate};
 use crate::metrics::Authorizations;
 use crate::node_streams::NodeStreams;
 use crate::request::Sender;
@@ -51,13 +52,16 @@ pub fn router(
     health: Health,
     health_reporter: HealthReporter,
     metrics: MetricsRegistry,
+    gate: Arc<Gate>,
 ) -> anyhow::Result<Router> {
     let authorizations = resources.registry.authorizations().clone();
     let pages = gantry_telemetry::serve::router(metrics, health)
         .route("/version", routing::get(version))
         .layer(middleware::from_fn_with_state(authorizations, check_page));
+    let counted = resources.metrics.clone();
     Ok(grpc(resources, nodes, health_reporter)?
         .into_axum_router()
+        .layer(middleware::from_fn_with_state((gate, counted), limits::limit))
         .merge(pages)
         .fallback(unknown))
 }

@@ -1,6 +1,7 @@
 //! What a Service holds, and what it still needs. (What an update keeps is a rule of its kind.)
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use gantry_proto::core::v1::{Service, ServicePort};
 use gantry_proto::meta::v1::StatusCause;
@@ -55,7 +56,7 @@ pub(super) fn choose(
     ranges: &Ranges,
     taken: &BTreeSet<Holding>,
     rng: &mut impl Rng,
-) -> Result<(), &'static str> {
+) -> Result<(), String> {
     if needs_address(service) {
         choose_address(service, ranges, taken, rng)?;
     }
@@ -80,7 +81,7 @@ pub(super) fn choose(
             None => {
                 let port = ranges
                     .random_port(|holding| used.contains(holding), rng)
-                    .ok_or("nodePort")?;
+                    .ok_or_else(|| "nodePort".to_owned())?;
                 used.insert(Holding::Port(port));
                 i32::from(port)
             }
@@ -91,7 +92,7 @@ pub(super) fn choose(
     if wants_health_check && spec.health_check_node_port == 0 {
         let port = ranges
             .random_port(|holding| used.contains(holding), rng)
-            .ok_or("HealthCheck NodePort")?;
+            .ok_or_else(|| "HealthCheck NodePort 0".to_owned())?;
         spec.health_check_node_port = i32::from(port);
     }
     Ok(())
@@ -102,12 +103,13 @@ fn choose_address(
     ranges: &Ranges,
     taken: &BTreeSet<Holding>,
     rng: &mut impl Rng,
-) -> Result<(), &'static str> {
+) -> Result<(), String> {
+    let full = format!("serviceIP for Service {:?}", service.metadata().name);
     let spec = service.spec_mut();
     if spec.cluster_ip.is_empty() && spec.cluster_ips.is_empty() {
         let address = ranges
             .random_address(|holding| taken.contains(holding), rng)
-            .ok_or("serviceIP")?;
+            .ok_or(full)?;
         spec.cluster_ip = address.to_string();
     }
     if spec.cluster_ips.is_empty() {
@@ -116,6 +118,43 @@ fn choose_address(
         spec.cluster_ip.clone_from(&spec.cluster_ips[0]);
     }
     Ok(())
+}
+
+/// What a dry run shows for what chance would give: Kubernetes' own placeholders, since nothing is taken
+/// (ipallocator's and portallocator's dry runs).
+pub(super) fn pretend(service: &mut Service, network: Option<Ipv4Addr>) {
+    const FIRST_PORT: i32 = 32769;
+    if needs_address(service) {
+        let spec = service.spec_mut();
+        if let Some(network) = network
+            && spec.cluster_ip.is_empty()
+            && spec.cluster_ips.is_empty()
+        {
+            spec.cluster_ip = network.to_string();
+            spec.cluster_ips = vec![spec.cluster_ip.clone()];
+        }
+    }
+    if !needs_ports(service) {
+        return;
+    }
+    let spec = service.spec_mut();
+    let highest = spec.ports.iter().map(|port| port.node_port).max();
+    let mut next = highest.map_or(FIRST_PORT, |port| (port + 1).max(FIRST_PORT));
+    for index in 0..spec.ports.len() {
+        if spec.ports[index].node_port != 0 {
+            continue;
+        }
+        let same = |other: &&ServicePort| {
+            other.port == spec.ports[index].port
+                && other.protocol != spec.ports[index].protocol
+                && other.node_port != 0
+        };
+        let number = spec.ports.iter().find(same).map(|other| other.node_port);
+        spec.ports[index].node_port = number.unwrap_or_else(|| {
+            next += 1;
+            next - 1
+        });
+    }
 }
 
 /// Kubernetes' words for an address or port that somebody else has.
@@ -141,18 +180,15 @@ pub(super) fn out_of_range_cause(service: &Service, holding: &Holding, ranges: &
             "spec.clusterIPs",
             &shown(&service.spec().cluster_ips),
             &format!(
-                "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of \
-                 valid IPs is {}",
-                ranges.addresses
+                "failed to allocate IP {address}: the provided network does not match the current range"
             ),
         ),
         Holding::Port(port) => invalid(
             &port_path(service, *port),
             &port.to_string(),
             &format!(
-                "provided port is not in the valid range. The range of valid ports is {}-{}",
-                ranges.ports.start(),
-                ranges.ports.end()
+                "provided port is not in the valid range. The range of valid ports is {}",
+                ranges.shown_ports()
             ),
         ),
     }
@@ -190,7 +226,7 @@ mod tests {
 
     fn ranges() -> Ranges {
         Ranges {
-            addresses: parse_cidr("10.96.0.0/12").unwrap(),
+            networks: vec![parse_cidr("10.96.0.0/12").unwrap()],
             ports: parse_port_range("30000-32767").unwrap(),
         }
     }
@@ -209,7 +245,7 @@ mod tests {
             let mut service = service(spec);
             let rng = &mut StdRng::seed_from_u64(3);
             let allocation = ranges()
-                .allocate(&mut service, None, &BTreeSet::new(), rng)
+                .allocate(&mut service, None, &BTreeSet::new(), std::time::UNIX_EPOCH, rng)
                 .unwrap();
             let taken = |address| {
                 allocation
@@ -248,7 +284,7 @@ mod tests {
         let check = |mut new: Service, take: &[Holding], release: &[Holding]| {
             let rng = &mut StdRng::seed_from_u64(3);
             let allocation = ranges()
-                .allocate(&mut new, Some(&old), &BTreeSet::new(), rng)
+                .allocate(&mut new, Some(&old), &BTreeSet::new(), std::time::UNIX_EPOCH, rng)
                 .unwrap();
             let taken: Vec<Holding> = allocation
                 .take
@@ -267,11 +303,22 @@ mod tests {
     }
 
     #[test]
+    fn a_dry_run_shows_placeholders() {
+        let mut service = service(
+            r#"{"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}, {"port": 80, "protocol": "UDP"}, {"port": 81, "protocol": "TCP"}]}"#,
+        );
+        pretend(&mut service, Some([10, 96, 0, 0].into()));
+        let ports: Vec<i32> = service.spec().ports.iter().map(|port| port.node_port).collect();
+        assert_eq!(service.spec().cluster_ips, ["10.96.0.0"]);
+        assert_eq!(ports, [32769, 32769, 32770]);
+    }
+
+    #[test]
     fn what_the_user_chose_must_be_in_range() {
         let check = |spec: &str, expected: &str| {
             let mut service = service(spec);
             let rng = &mut StdRng::seed_from_u64(3);
-            let refused = ranges().allocate(&mut service, None, &BTreeSet::new(), rng);
+            let refused = ranges().allocate(&mut service, None, &BTreeSet::new(), std::time::UNIX_EPOCH, rng);
             assert_eq!(
                 refused.map(drop).map_err(|status| status.message),
                 Err(expected.to_owned())
@@ -279,7 +326,7 @@ mod tests {
         };
         check(
             r#"{"type": "ClusterIP", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": [{"port": 80}]}"#,
-            "Service \"s\" is invalid: spec.clusterIPs: Invalid value: [\"10.0.0.1\"]: failed to allocate IP 10.0.0.1: the provided IP (10.0.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/12",
+            "Service \"s\" is invalid: spec.clusterIPs: Invalid value: [\"10.0.0.1\"]: failed to allocate IP 10.0.0.1: the provided network does not match the current range",
         );
         check(
             r#"{"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}"#,

@@ -88,7 +88,7 @@ impl Cache {
             ));
         }
         let state = State::listed(&*self.strategy, &page.kvs, page.revision);
-        self.state.send_replace(Arc::new(state));
+        self.publish(state);
         self.seen.initializations.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Cache {
                     self.seen
                         .events_received
                         .fetch_add(events as u64, Ordering::Relaxed);
-                    self.state.send_replace(Arc::new(next));
+                    self.publish(next);
                     self.seen
                         .events_dispatched
                         .fetch_add(events as u64, Ordering::Relaxed);

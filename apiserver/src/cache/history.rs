@@ -51,6 +51,11 @@ impl History {
         }
     }
 
+    /// Every change after this revision is known.
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
     pub fn push(&mut self, change: Change) {
         self.bytes += change.bytes();
         self.changes.push_back(Arc::new(change));

@@ -1,5 +1,6 @@
 //! Lists, whole or in chunks.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,6 +9,7 @@ use gantry_proto::meta::v1::{ListMeta, Status};
 use gantry_proto::status::Reason;
 use gantry_store::{Error, Range};
 
+use super::options::{ListOptions, Reading};
 use super::pages::Token;
 use super::state::{self, Objects};
 use super::{Cache, Entry, Selection, unavailable};
@@ -24,89 +26,114 @@ pub struct Page {
     pub remaining: Option<i64>,
 }
 
-/// From which revision on a list may be: `""`, `"0"` or a number.
-fn minimum_revision(resource_version: &str) -> Result<Option<i64>, Status> {
-    match resource_version {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
-            Status::failure(
-                Reason::BadRequest,
-                format!("Invalid value: \"{text}\": resourceVersion must be a number"),
-            )
-        }),
-    }
+/// What a list is taken from.
+struct Shown {
+    objects: Objects,
+    revision: i64,
+    from: Bound<Key>,
 }
 
 impl Cache {
-    /// The first chunk of a list, or all of it if `limit` is 0.
+    /// The chunk of a list that the options ask for.
     pub async fn list(
         &self,
         selection: &Selection,
-        resource_version: &str,
-        limit: usize,
+        options: &ListOptions<'_>,
         now: SystemTime,
     ) -> Result<Page, Status> {
-        let state = match minimum_revision(resource_version)? {
-            None => self.consistent().await?,
-            Some(revision) => self.reach(revision).await?,
-        };
-        Ok(self.page(&state.objects, state.revision, selection, None, limit, now))
+        let (reading, limit) = options.reading()?;
+        let shown = self.shown(selection, reading, now).await?;
+        Ok(self.page(shown, selection, limit.unwrap_or(usize::MAX), now))
     }
 
-    /// The chunk that a token asks for.
-    pub async fn list_on(
-        &self,
-        selection: &Selection,
-        token: &str,
-        limit: usize,
-        now: SystemTime,
-    ) -> Result<Page, Status> {
-        let bad = || {
-            Status::failure(
-                Reason::BadRequest,
-                "continue key is not valid: it is not a token of this server",
-            )
+    async fn shown(&self, selection: &Selection, reading: Reading, now: SystemTime) -> Result<Shown, Status> {
+        let (objects, revision, from) = match reading {
+            Reading::Consistent => {
+                let (objects, revision) = self.consistent_objects().await?;
+                (objects, revision, Bound::Unbounded)
+            }
+            Reading::NotOlderThan(revision) => {
+                let state = self.not_older_than(revision).await?;
+                (state.objects.clone(), state.revision, Bound::Unbounded)
+            }
+            Reading::Exact(revision) => {
+                let objects = self.objects_at(revision, now, || too_old_for_a_list()).await?;
+                (objects, revision, Bound::Unbounded)
+            }
+            Reading::Continue(token) => {
+                let from = token.place(self.kind().namespaced, &selection.namespace);
+                if token.rv < 0 {
+                    let (objects, revision) = self.consistent_objects().await?;
+                    (objects, revision, from)
+                } else {
+                    let objects = self.objects_at(token.rv, now, || expired(&token)).await?;
+                    (objects, token.rv, from)
+                }
+            }
         };
-        let token = Token::decode(token).ok_or_else(bad)?;
-        let last = token.last().ok_or_else(bad)?;
-        if token.rv == Token::LATEST {
-            let state = self.consistent().await?;
-            return Ok(self.page(&state.objects, state.revision, selection, Some(&last), limit, now));
+        Ok(Shown {
+            objects,
+            revision,
+            from,
+        })
+    }
+
+    /// The store's present objects: from the cache, or from the store itself where the cache does not keep up.
+    async fn consistent_objects(&self) -> Result<(Objects, i64), Status> {
+        let revision = self.store_revision().await?;
+        self.synced().await?;
+        if let Ok(state) = self.not_older_than(revision).await {
+            return Ok((state.objects.clone(), state.revision));
         }
-        let kept = self.pages().get(token.rv, now);
-        let objects = match kept {
-            Some(objects) => objects,
-            None => self.list_at(&token).await?,
-        };
-        Ok(self.page(&objects, token.rv, selection, Some(&last), limit, now))
-    }
-
-    /// The objects at a token's revision, from the store: another server gave the token out, or it is old.
-    async fn list_at(&self, token: &Token) -> Result<Objects, Status> {
         let range = Range {
             prefix: self.kind().storage_prefix,
-            revision: Some(token.rv),
+            ..Range::default()
+        };
+        let page = self.store.list(range).await;
+        let page = page.map_err(|error| unavailable(&error.to_string()))?;
+        Ok((state::objects(&*self.strategy, &page.kvs), page.revision))
+    }
+
+    /// The objects at one revision: kept since the chunk before, or from the store, which another server's chunk or
+    /// an old one needs. `gone` says that the store has forgotten them.
+    async fn objects_at(
+        &self,
+        revision: i64,
+        now: SystemTime,
+        gone: impl Fn() -> Status,
+    ) -> Result<Objects, Status> {
+        let kept = self.pages().get(revision, now);
+        if let Some(objects) = kept {
+            return Ok(objects);
+        }
+        let state = self.not_older_than(revision).await?;
+        if state.revision == revision {
+            return Ok(state.objects.clone());
+        }
+        let range = Range {
+            prefix: self.kind().storage_prefix,
+            revision: Some(revision),
             ..Range::default()
         };
         match self.store.list(range).await {
-            Ok(page) => Ok(state::objects(&*self.strategy, &page.kvs)),
-            Err(Error::Compacted { .. } | Error::FutureRevision { .. }) => Err(expired(token)),
+            Ok(page) => {
+                let objects = state::objects(&*self.strategy, &page.kvs);
+                self.keep(revision, objects.clone(), now);
+                Ok(objects)
+            }
+            Err(Error::Compacted { .. } | Error::FutureRevision { .. }) => Err(gone()),
             Err(error) => Err(unavailable(&error.to_string())),
         }
     }
 
-    fn page(
-        &self,
-        objects: &Objects,
-        revision: i64,
-        selection: &Selection,
-        start_after: Option<&Key>,
-        limit: usize,
-        now: SystemTime,
-    ) -> Page {
-        let mut rest = objects.select(selection, start_after);
-        let take = if limit == 0 { usize::MAX } else { limit };
-        let entries: Vec<Arc<Entry>> = rest.by_ref().take(take).cloned().collect();
+    fn page(&self, shown: Shown, selection: &Selection, limit: usize, now: SystemTime) -> Page {
+        let Shown {
+            objects,
+            revision,
+            from,
+        } = shown;
+        let mut rest = objects.select_from(selection, from);
+        let entries: Vec<Arc<Entry>> = rest.by_ref().take(limit).cloned().collect();
         let left = rest.next().is_some();
         let mut page = Page {
             entries,
@@ -115,7 +142,7 @@ impl Cache {
             remaining: None,
         };
         if left && let Some(last) = page.entries.last() {
-            page.token = Token::new(revision, &last.key).encode();
+            page.token = Token::new(revision, &last.key, &selection.namespace).encode();
             if !selection.has_selectors() {
                 page.remaining = i64::try_from(rest.count() + 1).ok();
             }
@@ -125,7 +152,14 @@ impl Cache {
     }
 }
 
-/// The words are Kubernetes' (apiserver/pkg/storage/etcd3/errors.go).
+/// The words are Kubernetes', as those of [`expired`] (apiserver/pkg/storage/etcd3/errors.go).
+fn too_old_for_a_list() -> Status {
+    Status::failure(
+        Reason::Expired,
+        "The resourceVersion for the provided list is too old.",
+    )
+}
+
 fn expired(token: &Token) -> Status {
     let mut status = Status::failure(
         Reason::Expired,

@@ -34,10 +34,20 @@ impl Objects {
         selection: &'a Selection,
         start_after: Option<&Key>,
     ) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
+        let start = start_after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
+        self.select_from(selection, start)
+    }
+
+    /// The objects of a selection, in order, from a place on, which is within the selection's namespace.
+    pub fn select_from<'a>(
+        &'a self,
+        selection: &'a Selection,
+        start: Bound<Key>,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
         let namespace = selection.namespace.as_str();
-        let start = match start_after {
-            Some(key) => Bound::Excluded(key.clone()),
-            None => Bound::Included(Key::new(namespace, "")),
+        let start = match start {
+            Bound::Unbounded => Bound::Included(Key::new(namespace, "")),
+            start => start,
         };
         self.0
             .range::<_, Key>((start, Bound::Unbounded))

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Initial ──all present objects sent──> Following ──fell out of the history──> Ended
+//!    `──────────the history moved past them before they were sent───────────────^
 //! ```
 //!
 //! A watcher holds a place in the history, not a queue: a slow reader costs nothing while it is away, reads on
@@ -18,15 +19,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::history::{Change, TooOld};
-use super::state::Objects;
+use super::initial::Initial;
+use super::options::Start;
 use super::{Cache, Entry, Selection, State};
 
 /// Changes looked at, and objects sent, at once: 256 objects of 4 KiB make a message of 1 MiB.
 const MAX_BATCH: usize = 256;
 /// Bytes of objects in one message, unless a single object is larger.
 const MAX_BATCH_BYTES: usize = 1 << 20;
-/// How often a watch that allows it is told how far it is while nothing is selected.
-const BOOKMARK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a watch that allows it is told how far it is (Kubernetes' defaultBookmarkFrequency), and how long before
+/// its end once more, so that its client resumes from close to the present.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// What a watch tells its client.
 #[derive(Clone, Debug)]
@@ -35,7 +39,11 @@ pub enum Delivery {
     Modified(Arc<Entry>),
     Deleted(Gone),
     /// Everything up to and including this revision was told.
-    Bookmark(i64),
+    Bookmark {
+        revision: i64,
+        /// Whether it is the first, behind the state that the watch began with (KEP-3157).
+        ends_initial: bool,
+    },
     /// The watch ends: the client has to list again.
     Error(Box<Status>),
 }
@@ -56,17 +64,6 @@ impl Gone {
     }
 }
 
-/// Where a watch begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With what is there at this moment, as additions.
-    Present,
-    /// With what the server has at hand, as additions.
-    AtHand,
-    /// After a revision.
-    After(i64),
-}
-
 pub struct Watcher {
     cache: Arc<Cache>,
     states: watch::Receiver<Arc<State>>,
@@ -77,51 +74,60 @@ pub struct Watcher {
 
 enum Phase {
     Initial {
-        objects: Objects,
-        revision: i64,
+        state: Arc<Initial>,
         last: Option<Arc<Key>>,
     },
     /// Everything up to and including `position` has been told.
     Following {
         position: i64,
     },
+    /// The watch cannot be served, as its client has yet to be told.
+    Refused(Box<Status>),
     Ended,
 }
 
+/// When a watch gets bookmarks.
 struct Bookmarks {
-    next: Instant,
-    told: i64,
+    /// `None` when no more come.
+    next: Option<Instant>,
+    /// When the watch ends.
+    end: Instant,
+}
+
+impl Bookmarks {
+    fn moved_on(self, now: Instant) -> Bookmarks {
+        Bookmarks {
+            next: next_bookmark(now, self.end),
+            ..self
+        }
+    }
+}
+
+/// When the bookmark after `now` is due, for a watch that ends at `end`.
+fn next_bookmark(now: Instant, end: Instant) -> Option<Instant> {
+    let last = end.checked_sub(BOOKMARK_BEFORE_END)?;
+    let next = (now + BOOKMARK_INTERVAL).min(last);
+    (next > now).then_some(next)
 }
 
 impl Watcher {
+    /// A watch that lasts until `end`, with bookmarks if the client takes them. Fails while the cache is not ready;
+    /// everything else is told in the watch, as Kubernetes does.
     pub async fn new(
         cache: Arc<Cache>,
         selection: Selection,
         start: Start,
         bookmarks: bool,
+        end: Instant,
     ) -> Result<Watcher, Status> {
-        let state = match start {
-            Start::Present => cache.consistent().await?,
-            Start::AtHand | Start::After(_) => cache.synced().await?,
+        let present = cache.synced().await?;
+        let phase = match begin(&cache, &present, start).await {
+            Ok(phase) => phase,
+            Err(status) => Phase::Refused(Box::new(status)),
         };
-        let phase = match start {
-            Start::After(position) => Phase::Following { position },
-            Start::Present | Start::AtHand => Phase::Initial {
-                objects: state.objects.clone(),
-                revision: state.revision,
-                last: None,
-            },
-        };
-        if let Start::After(position) = start {
-            // Told at once rather than in the stream, so that the client need not read it to learn.
-            state
-                .history
-                .after(position, 0)
-                .map_err(|old| too_old(position, &old))?;
-        }
         let bookmarks = bookmarks.then(|| Bookmarks {
-            next: Instant::now() + BOOKMARK_INTERVAL,
-            told: 0,
+            next: next_bookmark(Instant::now(), end),
+            end,
         });
         Ok(Watcher {
             states: cache.state.subscribe(),
@@ -137,6 +143,11 @@ impl Watcher {
         loop {
             let position = match &mut self.phase {
                 Phase::Ended => return None,
+                Phase::Refused(status) => {
+                    let refusal = Delivery::Error(std::mem::take(status));
+                    self.phase = Phase::Ended;
+                    return Some(vec![refusal]);
+                }
                 Phase::Initial { .. } => match self.next_initial() {
                     deliveries if deliveries.is_empty() => continue,
                     deliveries => return Some(deliveries),
@@ -145,10 +156,7 @@ impl Watcher {
             };
             let state = self.states.borrow_and_update().clone();
             match step(&state, position, &self.selection) {
-                Err(old) => {
-                    self.phase = Phase::Ended;
-                    return Some(vec![Delivery::Error(Box::new(too_old(position, &old)))]);
-                }
+                Err(old) => self.phase = Phase::Refused(Box::new(too_old(position, &old))),
                 Ok(step) => {
                     self.phase = Phase::Following {
                         position: step.position,
@@ -159,9 +167,11 @@ impl Watcher {
                     if !step.caught_up {
                         continue;
                     }
+                    // Of a revision that has yet to come nothing is known.
+                    let told = (step.position <= state.revision).then_some(step.position);
                     // Parked watchers must not keep old states alive.
                     drop(state);
-                    if let Some(bookmark) = self.wait(step.position).await? {
+                    if let Some(bookmark) = self.wait(told).await? {
                         return Some(vec![bookmark]);
                     }
                 }
@@ -171,12 +181,13 @@ impl Watcher {
 
     /// The next present objects; behind the last one a bookmark, and then the watch follows.
     fn next_initial(&mut self) -> Vec<Delivery> {
-        let Phase::Initial {
-            objects,
-            revision,
-            last,
-        } = &mut self.phase
-        else {
+        let Phase::Initial { state, last } = &mut self.phase else {
+            return Vec::new();
+        };
+        let revision = state.revision;
+        let Some(objects) = state.objects() else {
+            let start = self.cache.present().history.start();
+            self.phase = Phase::Refused(Box::new(too_old(revision, &TooOld { start })));
             return Vec::new();
         };
         let mut deliveries = Vec::new();
@@ -192,20 +203,20 @@ impl Watcher {
             *last = Some(entry.key.clone());
             return deliveries;
         }
-        let revision = *revision;
         self.phase = Phase::Following { position: revision };
-        match &mut self.bookmarks {
-            Some(bookmarks) => {
-                bookmarks.told = revision;
-                vec![Delivery::Bookmark(revision)]
-            }
+        match &self.bookmarks {
+            Some(_) => vec![Delivery::Bookmark {
+                revision,
+                ends_initial: true,
+            }],
             None => Vec::new(),
         }
     }
 
-    /// Waits for a change, or until a bookmark is due. `None` when the cache is gone.
-    async fn wait(&mut self, position: i64) -> Option<Option<Delivery>> {
-        let Some(bookmarks) = &mut self.bookmarks else {
+    /// Waits for a change, or until a bookmark is due, which says that everything up to `told` was told. `None` when
+    /// the cache is gone.
+    async fn wait(&mut self, told: Option<i64>) -> Option<Option<Delivery>> {
+        let Some(due) = self.bookmarks.as_ref().and_then(|bookmarks| bookmarks.next) else {
             self.states.changed().await.ok()?;
             return Some(None);
         };
@@ -214,17 +225,38 @@ impl Watcher {
                 changed.ok()?;
                 Some(None)
             }
-            () = tokio::time::sleep_until(bookmarks.next) => {
-                bookmarks.next = Instant::now() + BOOKMARK_INTERVAL;
-                self.cache.progress_wanted.notify_one();
-                if bookmarks.told >= position {
-                    return Some(None);
-                }
-                bookmarks.told = position;
-                Some(Some(Delivery::Bookmark(position)))
+            () = tokio::time::sleep_until(due) => {
+                let now = Instant::now();
+                self.bookmarks = self.bookmarks.take().map(|bookmarks| bookmarks.moved_on(now));
+                Some(told.map(|revision| Delivery::Bookmark { revision, ends_initial: false }))
             }
         }
     }
+}
+
+/// How a watch begins that `start` asks for.
+async fn begin(cache: &Cache, present: &State, start: Start) -> Result<Phase, Status> {
+    let state = match start {
+        Start::After(position) => {
+            present
+                .history
+                .after(position, 0)
+                .map_err(|old| too_old(position, &old))?;
+            return Ok(Phase::Following { position });
+        }
+        Start::AtHand => {
+            let position = present.revision;
+            return Ok(Phase::Following { position });
+        }
+        Start::Now => {
+            let position = cache.consistent().await?.revision;
+            return Ok(Phase::Following { position });
+        }
+        Start::Present => cache.consistent().await?,
+        Start::NotOlderThan(revision) => cache.not_older_than(revision).await?,
+    };
+    let state = cache.initial.put(state.revision, state.objects.clone());
+    Ok(Phase::Initial { state, last: None })
 }
 
 /// What a watcher does with a state.
@@ -291,4 +323,29 @@ fn too_old(position: i64, old: &TooOld) -> Status {
         Reason::Expired,
         format!("too old resource version: {position} ({})", old.start),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bookmarks_come_once_a_minute_and_shortly_before_the_end() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let check = |now: u64, end: u64, expected: Option<u64>| {
+            assert_eq!(
+                next_bookmark(at(now), at(end)),
+                expected.map(at),
+                "{now} of {end}"
+            );
+        };
+        check(0, 300, Some(60));
+        check(60, 300, Some(120));
+        check(240, 300, Some(298));
+        check(298, 300, None);
+        check(299, 300, None);
+        check(0, 10, Some(8));
+        check(0, 1, None);
+    }
 }

@@ -1,6 +1,6 @@
 //! A request from its start until it is counted.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Metrics, Request};
 
@@ -15,7 +15,6 @@ pub struct Pending<'a> {
     metrics: &'a Metrics,
     request: &'a Request,
     start: Instant,
-    waited: Duration,
     is_answered: bool,
 }
 
@@ -25,14 +24,8 @@ impl<'a> Pending<'a> {
             metrics,
             request,
             start: super::now(),
-            waited: Duration::ZERO,
             is_answered: false,
         }
-    }
-
-    /// The request has a place, or has waited for one in vain.
-    pub fn has_waited(&mut self) {
-        self.waited = self.start.elapsed();
     }
 
     pub fn answered(mut self, code: i32) {
@@ -41,8 +34,7 @@ impl<'a> Pending<'a> {
     }
 
     fn count(&self, code: i32) {
-        self.metrics
-            .answered(self.request, code, (self.start.elapsed(), self.waited));
+        self.metrics.answered(self.request, code, self.start.elapsed());
     }
 }
 

@@ -141,7 +141,7 @@ impl Registry {
         {
             return Ok(());
         }
-        let address = self.ranges.first_address();
+        let address = self.network().first_address();
         match self.create_own(service(address, port)).await {
             Err(status) if status.reason_code() != Reason::AlreadyExists => Err(worded(status)),
             _ => Ok(()),

@@ -12,9 +12,8 @@ use tokio::time::Instant;
 
 use super::refuse;
 use super::resources::ResourcesService;
-use crate::cache::{Delivery, Start, Watcher};
+use crate::cache::{Delivery, WatchOptions, Watcher};
 use crate::codec;
-use crate::registry::bad_request;
 use crate::request::{Caller, Verb};
 
 /// How long a watch lasts that does not say: between half an hour and an hour, at random, so that clients which
@@ -43,7 +42,12 @@ impl ResourcesService {
                 &request.field_selector,
             )
             .await?;
-        let start = start_of(&request.resource_version)?;
+        let options = WatchOptions {
+            resource_version: &request.resource_version,
+            resource_version_match: &request.resource_version_match,
+            send_initial_events: request.send_initial_events,
+        };
+        let start = options.start()?;
         #[allow(
             clippy::disallowed_methods,
             reason = "so that watches do not all end together"
@@ -51,20 +55,22 @@ impl ResourcesService {
         let seconds = match u64::try_from(request.timeout_seconds) {
             Ok(0) => MIN_DURATION_SECONDS + rand::rng().random_range(0..MIN_DURATION_SECONDS),
             Ok(seconds) => seconds.min(MAX_DURATION_SECONDS),
-            Err(_) => return Err(bad_request("timeoutSeconds must not be negative")),
+            // Over before it begins, as in Kubernetes.
+            Err(_) => 0,
         };
         let end = Instant::now() + Duration::from_secs(seconds);
         let namespace = selection.namespace.clone();
-        let mut watcher = Watcher::new(cache.clone(), selection, start, request.allow_bookmarks).await?;
+        let mut watcher = Watcher::new(cache.clone(), selection, start, request.allow_bookmarks, end).await?;
         let (info, view) = (cache.kind(), request.view());
         let open = self.metrics.watch_opened(info, &namespace);
         let shutdown = self.shutdown.clone();
         Ok(Box::pin(async_stream::stream! {
             loop {
                 let deliveries = tokio::select! {
-                    deliveries = watcher.next() => deliveries,
+                    biased;
                     () = tokio::time::sleep_until(end) => None,
                     () = shutdown.cancelled() => None,
+                    deliveries = watcher.next() => deliveries,
                 };
                 let Some(deliveries) = deliveries else { break };
                 open.sent(deliveries.len());
@@ -81,19 +87,6 @@ impl ResourcesService {
     }
 }
 
-fn start_of(resource_version: &str) -> Result<Start, Status> {
-    match resource_version {
-        "" => Ok(Start::Present),
-        "0" => Ok(Start::AtHand),
-        text => match text.parse() {
-            Ok(revision) => Ok(Start::After(revision)),
-            Err(_) => Err(bad_request(format!(
-                "Invalid value: \"{text}\": resourceVersion must be a number"
-            ))),
-        },
-    }
-}
-
 fn event(info: &'static KindInfo, delivery: &Delivery, view: View) -> Result<WatchEvent, Status> {
     let mut event = WatchEvent::default();
     let object = match delivery {
@@ -107,8 +100,12 @@ fn event(info: &'static KindInfo, delivery: &Delivery, view: View) -> Result<Wat
             event.trace_parent = gone.cause.to_string();
             Some(gone.raw())
         }
-        Delivery::Bookmark(revision) => {
+        Delivery::Bookmark {
+            revision,
+            ends_initial,
+        } => {
             event.revision = *revision;
+            event.initial_events_end = *ends_initial;
             None
         }
         Delivery::Error(status) => {
@@ -120,7 +117,7 @@ fn event(info: &'static KindInfo, delivery: &Delivery, view: View) -> Result<Wat
         Delivery::Added(_) => "ADDED",
         Delivery::Modified(_) => "MODIFIED",
         Delivery::Deleted(_) => "DELETED",
-        Delivery::Bookmark(_) => "BOOKMARK",
+        Delivery::Bookmark { .. } => "BOOKMARK",
         Delivery::Error(_) => "ERROR",
     }
     .into();

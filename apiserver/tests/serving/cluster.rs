@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use gantry_apiserver::{Config, audit, run_on};
+use gantry_apiserver::{Config, audit, limits, run_on};
 use gantry_proto::any::Any;
 use gantry_proto::api::v1::object::Form;
 use gantry_proto::api::v1::resources_client::ResourcesClient;
@@ -40,6 +40,7 @@ pub struct Cluster {
 
 pub struct Files {
     pub folder: PathBuf,
+    pub limits: limits::Config,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -78,6 +79,17 @@ impl Cluster {
         (cluster, proxy)
     }
 
+    /// A cluster whose server has these limits, and reaches etcd through a proxy that can lose replies.
+    pub async fn start_limited(limits: limits::Config) -> (Cluster, Proxy) {
+        let etcd = EtcdServer::start().await;
+        let proxy = Proxy::start(etcd.address()).await;
+        let way = etcd.config_by_way_of(proxy.address());
+        let mut files = Files::new();
+        files.limits = limits;
+        let cluster = Cluster::start_on(etcd, way, files, audit::Config::default()).await;
+        (cluster, proxy)
+    }
+
     async fn start_on(
         etcd: EtcdServer,
         way: gantry_store::etcd::Config,
@@ -100,8 +112,13 @@ impl Cluster {
 
     /// A second server on the same etcd.
     pub async fn another_server(&self) -> SocketAddr {
+        self.another_server_by(self.etcd.config()).await
+    }
+
+    /// A second server that reaches etcd in this way.
+    pub async fn another_server_by(&self, way: gantry_store::etcd::Config) -> SocketAddr {
         let address = serve(
-            self.etcd.config(),
+            way,
             &self.files,
             audit::Config::default(),
             Registry::new(),
@@ -183,6 +200,7 @@ impl Files {
             service_cidr: "10.96.0.0/28".into(),
             node_ports: 30000..=30003,
             audit,
+            limits: self.limits,
         }
     }
 
@@ -196,7 +214,11 @@ impl Files {
         params.distinguished_name.push(DnType::CommonName, "test CA");
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         fs::write(folder.join("ca.crt"), ca.pem()).unwrap();
-        let files = Files { folder, ca };
+        let files = Files {
+            folder,
+            limits: limits::Config::default(),
+            ca,
+        };
         let (certificate, key) = files.sign("kube-apiserver", &[], &["localhost", "127.0.0.1"]);
         fs::write(files.folder.join("server.crt"), certificate).unwrap();
         fs::write(files.folder.join("server.key"), key).unwrap();
@@ -208,7 +230,8 @@ impl Files {
         Identity::from_pem(certificate, key)
     }
 
-    fn sign(&self, name: &str, groups: &[&str], addresses: &[&str]) -> (String, String) {
+    /// A certificate and its key, in PEM.
+    pub fn sign(&self, name: &str, groups: &[&str], addresses: &[&str]) -> (String, String) {
         let addresses: Vec<String> = addresses.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(addresses).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -390,6 +413,13 @@ impl Watch {
             self.pending = reply.events;
         }
         Some(self.pending.remove(0))
+    }
+
+    /// What an ERROR says, which is the last of its watch.
+    pub async fn ended_after(&mut self, event: api::WatchEvent) -> Status {
+        assert_eq!(event.r#type, "ERROR");
+        assert!(self.next().await.is_none(), "an error ends the watch");
+        event.error.expect("an error says why")
     }
 
     /// The next event's type, name and revision.

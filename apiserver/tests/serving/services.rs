@@ -1,12 +1,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gantry_proto::core::v1::Service;
+use gantry_proto::api::v1::{self as api, ListRequest};
+use gantry_proto::core::v1::{Event, Service};
 use gantry_proto::discovery::v1::EndpointSlice;
 use gantry_proto::meta::v1::DeleteOptions;
+use gantry_proto::networking::v1::{IpAddress, ServiceCidr};
 use gantry_proto::status::Reason;
 
-use crate::cluster::{Client, Cluster, DEADLINE, object};
+use crate::cluster::{Client, Cluster, DEADLINE, decode, object, wire};
 
 fn service(name: &str, spec: &str) -> Service {
     object(&format!(
@@ -139,4 +141,161 @@ async fn a_service_keeps_its_address_over_updates_and_returns_what_it_no_longer_
         port
     );
     assert_eq!(created.metadata().uid, narrowed.metadata().uid);
+}
+
+/// Waits until `look` finds something.
+async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what} must come");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_has_an_ip_address_object_for_as_long_as_it_has_the_address() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let dry = api::CreateRequest {
+        object: Some(wire(&service("s", r#""type": "NodePort""#))),
+        dry_run: true,
+        ..Default::default()
+    };
+    let shown = admin.resources().create(dry).await.unwrap().into_inner();
+    let shown: Service = decode(shown.object.unwrap());
+    assert_eq!(
+        (shown.spec().cluster_ip.as_str(), shown.spec().ports[0].node_port),
+        ("10.96.0.0", 32769),
+        "placeholders"
+    );
+    let created = admin
+        .create(&service("s", r#""type": "NodePort""#))
+        .await
+        .unwrap();
+    let address = created.spec().cluster_ip.clone();
+    let record: IpAddress = admin.get("", &address).await.unwrap();
+    let labels = &record.metadata().labels;
+    assert_eq!(labels["ipaddress.kubernetes.io/managed-by"], "ipallocator.k8s.io");
+    assert_eq!(labels["ipaddress.kubernetes.io/ip-family"], "IPv4");
+    let parent = record.spec().parent_ref();
+    assert_eq!(
+        [&parent.group, &parent.resource, &parent.namespace, &parent.name],
+        ["", "services", "default", "s"]
+    );
+    assert!(!record.metadata().uid.is_empty() && record.metadata().creation_timestamp.is_some());
+    assert!(record.metadata().resource_version == created.metadata().resource_version);
+    admin
+        .update(
+            "",
+            &service("s", r#""type": "ExternalName", "externalName": "a.b""#),
+        )
+        .await
+        .unwrap();
+    let gone = admin.get::<IpAddress>("", &address).await.unwrap_err();
+    assert_eq!(gone.reason_code(), Reason::NotFound);
+
+    // Whoever makes the object has the address.
+    let mut foreign: IpAddress = object(
+        r#"{"metadata": {"name": "10.96.0.9"},
+            "spec": {"parentRef": {"group": "gateway.networking.k8s.io", "resource": "gateways",
+                                   "namespace": "default", "name": "g"}}}"#,
+    );
+    foreign = admin.create(&foreign).await.unwrap();
+    let taken = admin
+        .create(&service("t", r#""clusterIP": "10.96.0.9""#))
+        .await
+        .unwrap_err();
+    assert!(
+        taken.message.ends_with("provided IP is already allocated"),
+        "{}",
+        taken.message
+    );
+    admin
+        .delete::<IpAddress>("", &foreign.metadata().name, DeleteOptions::default())
+        .await
+        .unwrap();
+    admin
+        .create(&service("t", r#""clusterIP": "10.96.0.9""#))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_network_is_a_service_cidr_and_another_one_adds_addresses() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let default = until("the default ServiceCIDR", async || {
+        let cidr = admin.get::<ServiceCidr>("", "kubernetes").await.ok()?;
+        cidr.status().conditions.first().is_some().then_some(cidr)
+    })
+    .await;
+    assert_eq!(default.spec().cidrs, ["10.96.0.0/28"]);
+    assert_eq!(
+        default.metadata().finalizers,
+        ["networking.k8s.io/service-cidr-finalizer"]
+    );
+    let ready = &default.status().conditions[0];
+    assert_eq!(
+        [&ready.r#type, &ready.status, &ready.message],
+        ["Ready", "True", "Kubernetes default Service CIDR is ready"]
+    );
+
+    let more: ServiceCidr = object(r#"{"metadata": {"name": "more"}, "spec": {"cidrs": ["10.1.0.0/30"]}}"#);
+    let mut more = admin.create(&more).await.unwrap();
+    let wanted = service("s", r#""clusterIP": "10.1.0.2""#);
+    let refused = admin.create(&wanted).await.unwrap_err();
+    assert_eq!(
+        refused.message,
+        "Service \"s\" is invalid: spec.clusterIPs: Invalid value: [\"10.1.0.2\"]: failed to allocate IP 10.1.0.2: the \
+         provided network does not match the current range"
+    );
+    // As the controller-manager does.
+    let mut condition = ready.clone();
+    condition.message = "Kubernetes Service CIDR is ready".into();
+    more.status_mut().conditions.push(condition);
+    admin.update("status", &more).await.unwrap();
+    until("an address of the new network", async || {
+        admin.create(&wanted).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_whose_object_was_deleted_is_recorded_again() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let created = admin
+        .create(&service("s", r#""type": "ClusterIP""#))
+        .await
+        .unwrap();
+    let address = created.spec().cluster_ip.clone();
+    admin
+        .delete::<IpAddress>("", &address, DeleteOptions::default())
+        .await
+        .unwrap();
+    // Every server compares at its start, and then every three minutes.
+    let _another = cluster.another_server().await;
+    let record = until("the record", async || {
+        admin.get::<IpAddress>("", &address).await.ok()
+    })
+    .await;
+    assert_eq!(record.spec().parent_ref().name, "s");
+    let told = ListRequest {
+        namespace: "default".into(),
+        field_selector: "reason=ClusterIPNotAllocated".into(),
+        ..Default::default()
+    };
+    let event = until("an Event", async || {
+        let (events, _) = admin.list::<Event>(told.clone()).await.unwrap();
+        events.into_iter().next()
+    })
+    .await;
+    assert_eq!(
+        event.message,
+        format!("Cluster IP [IPv4]: {address} is not allocated; repairing")
+    );
+    assert_eq!(event.involved_object().name, "s");
 }

@@ -70,8 +70,11 @@ async fn a_watch_tells_the_present_then_each_change_and_resumes_where_it_was_cut
     let late = cluster
         .client_of(late, "kubernetes-admin", &["system:masters"])
         .await;
-    let old = late.watch::<ConfigMap>(resume(1)).await.map(drop).unwrap_err();
-    assert_eq!(old.reason_code(), Reason::Expired);
+    let mut old = late.watch::<ConfigMap>(resume(1)).await.unwrap();
+    let told = old.next().await.unwrap();
+    assert_eq!(told.r#type, "ERROR");
+    let old = old.ended_after(told).await;
+    assert_eq!((old.reason_code(), old.code), (Reason::Expired, 410));
     assert!(
         old.message.starts_with("too old resource version: 1 ("),
         "{}",
@@ -205,4 +208,117 @@ async fn watches_go_on_when_etcd_comes_back() {
             name => assert_eq!(name, "b"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_watch_list_ends_its_beginning_with_a_bookmark() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let created = revision(&admin.create(&map("a", "x")).await.unwrap());
+    let streaming = |version: &str, sends: Option<bool>, bookmarks: bool| WatchRequest {
+        namespace: "default".into(),
+        resource_version: version.into(),
+        resource_version_match: sends.map_or("", |_| "NotOlderThan").into(),
+        send_initial_events: sends,
+        allow_bookmarks: bookmarks,
+        ..Default::default()
+    };
+    for version in ["", "0", &created.to_string()] {
+        // What is at hand may be older, so it must be at hand first.
+        admin.list::<ConfigMap>(ListRequest::default()).await.unwrap();
+        let request = streaming(version, Some(true), true);
+        let mut watch = admin.watch::<ConfigMap>(request).await.unwrap();
+        assert_eq!(
+            watch.told::<ConfigMap>().await,
+            ("ADDED".into(), "a".into(), created)
+        );
+        let end = watch.next().await.unwrap();
+        assert_eq!((end.r#type.as_str(), end.initial_events_end), ("BOOKMARK", true));
+        assert!(end.revision >= created && end.object.is_none());
+    }
+    // A watch that says nothing of its beginning is one of these; one that wants nothing of it gets what follows.
+    let mut plain = admin.watch::<ConfigMap>(streaming("", None, true)).await.unwrap();
+    assert_eq!(plain.told::<ConfigMap>().await.0, "ADDED");
+    assert!(plain.next().await.unwrap().initial_events_end);
+    let mut unmarked = admin
+        .watch::<ConfigMap>(streaming("", Some(true), false))
+        .await
+        .unwrap();
+    assert_eq!(unmarked.told::<ConfigMap>().await.0, "ADDED");
+    let mut following = admin
+        .watch::<ConfigMap>(streaming("", Some(false), true))
+        .await
+        .unwrap();
+    let second = revision(&admin.create(&map("b", "x")).await.unwrap());
+    for watch in [&mut plain, &mut unmarked, &mut following] {
+        assert_eq!(
+            watch.told::<ConfigMap>().await,
+            ("ADDED".into(), "b".into(), second)
+        );
+    }
+
+    let contradiction = WatchRequest {
+        resource_version_match: String::new(),
+        ..streaming("", Some(true), true)
+    };
+    let refused = admin
+        .watch::<ConfigMap>(contradiction)
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert_eq!(
+        (refused.code, refused.message.as_str()),
+        (
+            422,
+            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires \
+             setting resourceVersionMatch to NotOlderThan"
+        )
+    );
+    // The present state at a revision that does not come: told in the watch, after three seconds.
+    let mut future = admin
+        .watch::<ConfigMap>(streaming("999999999", Some(true), true))
+        .await
+        .unwrap();
+    let told = future.next().await.unwrap();
+    let status = future.ended_after(told).await;
+    assert_eq!((status.reason_code(), status.code), (Reason::Timeout, 504));
+    assert_eq!(status.details().causes[0].reason, "ResourceVersionTooLarge");
+}
+
+#[tokio::test]
+async fn a_watch_from_the_future_tells_nothing_until_then_and_one_that_ends_tells_how_far_it_was() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let first = revision(&admin.create(&map("a", "x")).await.unwrap());
+    let ahead = WatchRequest {
+        namespace: "default".into(),
+        resource_version: (first + 2).to_string(),
+        allow_bookmarks: true,
+        timeout_seconds: 5,
+        ..Default::default()
+    };
+    let mut watch = admin.watch::<ConfigMap>(ahead).await.unwrap();
+    let mut last = first;
+    for name in ["b", "c", "d", "e"] {
+        last = revision(&admin.create(&map(name, "x")).await.unwrap());
+    }
+    loop {
+        let (kind, name, revision) = watch.told::<ConfigMap>().await;
+        assert!(
+            kind == "ADDED" && revision > first + 2,
+            "{kind} {name} {revision}"
+        );
+        if revision == last {
+            break;
+        }
+    }
+    let (kind, _, revision) = watch.told::<ConfigMap>().await;
+    assert_eq!((kind.as_str(), revision >= last), ("BOOKMARK", true));
+    assert!(watch.next().await.is_none(), "its time is over");
+    let over = WatchRequest {
+        timeout_seconds: -1,
+        ..Default::default()
+    };
+    let mut over = admin.watch::<ConfigMap>(over).await.unwrap();
+    assert!(over.next().await.is_none());
 }
