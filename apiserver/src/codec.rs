@@ -1,12 +1,12 @@
 //! Objects as requests bring them and replies show them: in wire form, or as Kubernetes' JSON.
 
 use bytes::Bytes;
-use gantry_proto::KindInfo;
 use gantry_proto::any::Any;
 use gantry_proto::api::v1::{self as api, FieldValidation, View, object::Form};
 use gantry_proto::autoscaling::v1::Scale;
-use gantry_proto::json::{self, DecodeError};
-use gantry_proto::meta::v1::Status;
+use gantry_proto::json;
+use gantry_proto::meta::v1::{ObjectMeta, Status};
+use gantry_proto::{Key, Kind, KindInfo, wire};
 use prost::Message as _;
 use serde_json::Value;
 
@@ -14,6 +14,8 @@ use crate::registry::bad_request;
 use crate::strategy::{Object, Strategy};
 
 const SCALE: &str = "gantry.autoscaling.v1.Scale";
+/// What is answered where there is no object to show.
+pub const STATUS: &str = "gantry.meta.v1.Status";
 
 /// What is done about fields of a JSON object that the schema does not have, or that are there twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,23 @@ impl Given {
         }
     }
 
+    /// Where the object says that it belongs, for a request that does not: it is authorized by this, before anything
+    /// else of the object is looked at.
+    pub fn key(&self) -> Key {
+        let metadata = match self {
+            Given::Wire { raw, .. } => wire::metadata(raw).unwrap_or_default(),
+            Given::Json(value) => {
+                let text = |field| value.get("metadata")?.get(field)?.as_str().map(str::to_owned);
+                ObjectMeta {
+                    namespace: text("namespace").unwrap_or_default(),
+                    name: text("name").unwrap_or_default(),
+                    ..ObjectMeta::default()
+                }
+            }
+        };
+        Key::new(metadata.namespace, metadata.name)
+    }
+
     /// The view of a reply to a request with this object.
     pub fn view(&self, wanted: View) -> View {
         match (wanted, self) {
@@ -91,13 +110,7 @@ impl Given {
             Given::Json(value) => decode_json(strategy, value, validation),
             Given::Wire { message, raw } => {
                 let info = strategy.info();
-                if message != info.message {
-                    let kind = KindInfo::of_message(message).map_or(message.as_str(), |info| info.kind);
-                    return Err(bad_request(format!(
-                        "{kind} cannot be handled as a {}",
-                        info.kind
-                    )));
-                }
+                check_message(info, message)?;
                 let object = strategy
                     .decode(raw)
                     .map_err(|error| undecodable(info, &error.to_string()))?;
@@ -106,7 +119,25 @@ impl Given {
         }
     }
 
-    /// The object as a message that is not a stored kind's.
+    /// The object as a kind that is only sent, and what the user should be warned of.
+    pub fn decode_sent<K: Kind>(&self, validation: Validation) -> Result<(K, Vec<String>), Status> {
+        match self {
+            Given::Json(value) => {
+                check_type(K::INFO, value)?;
+                let decoded = json::decode_value::<K>(value)
+                    .map_err(|error| undecodable(K::INFO, &error.to_string()))?;
+                let complaints = judge(K::INFO, decoded.complaints, validation)?;
+                Ok((decoded.object, complaints))
+            }
+            Given::Wire { message, raw } => {
+                check_message(K::INFO, message)?;
+                let object = K::decode(&**raw).map_err(|error| undecodable(K::INFO, &error.to_string()))?;
+                Ok((object, Vec::new()))
+            }
+        }
+    }
+
+    /// The object as a Scale.
     pub fn decode_scale(&self) -> Result<Scale, Status> {
         match self {
             Given::Json(value) => scale_of_json(value),
@@ -119,8 +150,17 @@ impl Given {
     }
 }
 
+/// Decodes what a patch made of an object, or says why it cannot be read; with it comes what was wrong but not fatal.
+pub fn decode_patched(
+    strategy: &dyn Strategy,
+    value: &Value,
+) -> Result<(Box<dyn Object>, Vec<String>), String> {
+    check_type(strategy.info(), value).map_err(|status| status.message)?;
+    strategy.decode_json(value).map_err(|error| error.to_string())
+}
+
 /// Decodes Kubernetes' JSON as the strategy's kind. An absent apiVersion or kind is taken to be the expected one.
-pub fn decode_json(
+fn decode_json(
     strategy: &dyn Strategy,
     value: &Value,
     validation: Validation,
@@ -129,16 +169,32 @@ pub fn decode_json(
     check_type(info, value)?;
     let (object, complaints) = strategy
         .decode_json(value)
-        .map_err(|error| undecodable(info, &in_words(&error)))?;
+        .map_err(|error| undecodable(info, &error.to_string()))?;
+    Ok((object, judge(info, complaints, validation)?))
+}
+
+/// What the user is warned of, of what was wrong but not fatal, unless that is refused.
+fn judge(info: &KindInfo, complaints: Vec<String>, validation: Validation) -> Result<Vec<String>, Status> {
     match validation {
-        _ if complaints.is_empty() => Ok((object, Vec::new())),
-        Validation::Ignore => Ok((object, Vec::new())),
-        Validation::Warn => Ok((object, complaints)),
+        _ if complaints.is_empty() => Ok(complaints),
+        Validation::Ignore => Ok(Vec::new()),
+        Validation::Warn => Ok(complaints),
         Validation::Strict => {
             let all = complaints.join(", ");
             Err(undecodable(info, &format!("strict decoding error: {all}")))
         }
     }
+}
+
+fn check_message(info: &KindInfo, message: &str) -> Result<(), Status> {
+    if message == info.message {
+        return Ok(());
+    }
+    let kind = KindInfo::of_message(message).map_or(message, |info| info.kind);
+    Err(bad_request(format!(
+        "{kind} cannot be handled as a {}",
+        info.kind
+    )))
 }
 
 fn check_type(info: &KindInfo, value: &Value) -> Result<(), Status> {
@@ -177,10 +233,6 @@ fn undecodable(info: &KindInfo, why: &str) -> Status {
     ))
 }
 
-fn in_words(error: &DecodeError) -> String {
-    error.to_string()
-}
-
 /// An object of a reply.
 pub fn shown(message: &str, raw: Bytes, view: View) -> Result<api::Object, Status> {
     let form = match view {
@@ -196,6 +248,10 @@ pub fn to_json(message: &str, raw: &[u8]) -> Result<Value, Status> {
     if message == SCALE {
         return Ok(scale_to_json(&Scale::decode(raw).map_err(undecodable)?));
     }
+    if message == STATUS {
+        let status = Status::decode(raw).map_err(undecodable)?;
+        return Ok(with_type(serde_json::to_value(status), "Status", "v1"));
+    }
     let info = KindInfo::of_message(message)
         .ok_or_else(|| bad_request(format!("no kind has the message {message:?}")))?;
     (info.decode_json)(raw).map_err(undecodable)
@@ -208,10 +264,15 @@ pub fn shown_scale(scale: &Scale, view: View) -> Result<api::Object, Status> {
 
 /// A Scale as Kubernetes' JSON, with apiVersion and kind.
 pub fn scale_to_json(scale: &Scale) -> Value {
-    let mut value = serde_json::to_value(scale).unwrap_or_default();
+    with_type(serde_json::to_value(scale), "Scale", "autoscaling/v1")
+}
+
+fn with_type(value: serde_json::Result<Value>, kind: &str, version: &str) -> Value {
+    // A message of strings, numbers and maps with text keys always becomes JSON.
+    let mut value = value.unwrap_or_default();
     if let Value::Object(fields) = &mut value {
-        fields.insert("kind".into(), "Scale".into());
-        fields.insert("apiVersion".into(), "autoscaling/v1".into());
+        fields.insert("kind".into(), kind.into());
+        fields.insert("apiVersion".into(), version.into());
     }
     value
 }

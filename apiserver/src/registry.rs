@@ -27,21 +27,35 @@ mod commit;
 mod fence;
 mod metadata;
 mod names;
+mod placement;
+mod version;
+mod preconditions;
+mod admission;
+mod priority;
 mod create;
 mod update;
+mod scale;
 mod patch;
+mod fate;
 mod delete;
+mod delete_collection;
 mod binding;
+mod eviction;
 mod event_leases;
 mod unsupported_events;
 mod system;
+mod addresses;
 mod kubernetes_service;
 
 pub use create::Creation;
-pub use delete::Deletion;
+pub use delete::{Deletion, deletes_collections};
+pub use delete_collection::CollectionDeletion;
+pub use eviction::Evicting;
 pub use kubernetes_service::reachable_at;
-pub use patch::Patch;
-pub use update::{Endpoint, Proposal, Update};
+pub use patch::{Change, Patch};
+pub use placement::settle_namespace;
+pub use update::{Endpoint, Proposal, Update, creates_by_update};
+pub use version::MODIFIED;
 
 /// Who writes, and on what condition.
 #[derive(Clone, Debug)]
@@ -183,6 +197,22 @@ impl Registry {
         })
     }
 
+    /// Reads one object as a request asks: at its present state, or, where a version is named, as the cache has it
+    /// that is not older.
+    pub async fn read_at(&self, cache: &Cache, key: &Key, resource_version: &str) -> Result<Written, Status> {
+        if resource_version.is_empty() {
+            return self.read(cache, key).await;
+        }
+        let state = cache.for_get(resource_version).await?;
+        let entry = state.objects.get(key);
+        let entry = entry.ok_or_else(|| Status::not_found(cache.kind(), &key.name))?;
+        Ok(Written {
+            raw: entry.raw.clone(),
+            message: cache.kind().message,
+            warnings: Vec::new(),
+        })
+    }
+
     /// The traceparent of an object's last write; empty where it has none.
     pub async fn cause(&self, cache: &Cache, key: &Key) -> Result<String, Status> {
         let kv = self.stored(cache.kind(), key).await?;
@@ -210,6 +240,14 @@ pub fn no_such_resource() -> Status {
     Status::failure(
         Reason::NotFound,
         "the server could not find the requested resource",
+    )
+}
+
+/// A verb that the resource does not have.
+pub fn not_allowed() -> Status {
+    Status::failure(
+        Reason::MethodNotAllowed,
+        "the server does not allow this method on the requested resource",
     )
 }
 

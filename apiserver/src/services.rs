@@ -17,6 +17,7 @@ mod discovery;
 mod addressed;
 mod audited;
 mod writes;
+mod pod_requests;
 mod watch;
 pub mod pods;
 pub mod nodes;

@@ -45,7 +45,7 @@ pub(super) fn authorize(user: &User, request: &Attributes<'_>) -> Decision {
 fn nodes(node: &str, request: &Attributes<'_>) -> Decision {
     match request.verb {
         verb if verb.reads() => Decision::Allow,
-        Verb::Delete => no_rule(""),
+        Verb::Delete | Verb::DeleteCollection => no_rule(""),
         _ if request.name == node => Decision::Allow,
         _ => restricted(format!(
             "node \"{node}\" is not allowed to modify node \"{}\"",

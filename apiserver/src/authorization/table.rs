@@ -1,7 +1,7 @@
 //! What the control plane's own components may do.
 
 use super::{Attributes, User};
-use crate::request::Verb::{self, Create, Delete, Get, List, Patch, Update, Watch};
+use crate::request::Verb::{self, Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch};
 
 /// Allows verbs on resources, in all namespaces.
 struct Rule {
@@ -38,7 +38,20 @@ const GRANTS: &[Grant] = &[
         rules: &[
             Rule {
                 verbs: READ,
-                resources: &["pods", "nodes", "namespaces", "services", "replicasets.apps"],
+                resources: &[
+                    "pods",
+                    "nodes",
+                    "namespaces",
+                    "services",
+                    "replicasets.apps",
+                    "poddisruptionbudgets.policy",
+                    "priorityclasses.scheduling.k8s.io",
+                ],
+            },
+            // Preemption deletes pods.
+            Rule {
+                verbs: &[Delete],
+                resources: &["pods"],
             },
             Rule {
                 verbs: &[Create],
@@ -58,7 +71,7 @@ const GRANTS: &[Grant] = &[
             // Deleting a namespace and collecting garbage concern every resource; so do owner references and
             // finalizers, which are changed by patches.
             Rule {
-                verbs: &[Get, List, Watch, Patch, Delete],
+                verbs: &[Get, List, Watch, Patch, Delete, DeleteCollection],
                 resources: &["*"],
             },
             Rule {
@@ -71,7 +84,12 @@ const GRANTS: &[Grant] = &[
                     "replicasets.apps",
                     "replicasets.apps/status",
                     "replicasets.apps/scale",
+                    "controllerrevisions.apps",
                     "endpointslices.discovery.k8s.io",
+                    "endpoints",
+                    "poddisruptionbudgets.policy/status",
+                    "servicecidrs.networking.k8s.io/status",
+                    "ipaddresses.networking.k8s.io",
                     "nodes",
                     "nodes/status",
                     "namespaces/status",

@@ -60,8 +60,12 @@ fn components_may_do_their_work_and_nothing_else() {
     check(&scheduler, Verb::Patch, "pods/status", true);
     check(&scheduler, Verb::Update, "leases.coordination.k8s.io", true);
     check(&scheduler, Verb::Create, "pods", false);
+    check(&scheduler, Verb::Delete, "pods", true);
+    check(&scheduler, Verb::Watch, "poddisruptionbudgets.policy", true);
     check(&scheduler, Verb::Get, "secrets", false);
     check(&manager, Verb::Delete, "secrets", true);
+    check(&manager, Verb::DeleteCollection, "secrets", true);
+    check(&scheduler, Verb::DeleteCollection, "pods", false);
     check(&manager, Verb::Create, "secrets", false);
     check(&manager, Verb::Create, "replicasets.apps", true);
     check(&manager, Verb::Update, "namespaces/finalize", true);

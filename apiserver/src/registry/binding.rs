@@ -8,7 +8,7 @@ use gantry_proto::{Key, Kind as _};
 use prost::Message as _;
 
 use super::current::{Current, Intent};
-use super::{Registry, Writer, Written, bad_request, metadata};
+use super::{Registry, Writer, Written, bad_request, preconditions};
 use crate::strategy;
 
 impl Registry {
@@ -26,12 +26,8 @@ impl Registry {
         let decide = |current: &Current| {
             let mut new = current.object.clone();
             let pod = strategy::typed_mut::<Pod>(&mut *new).ok_or_else(super::no_such_resource)?;
-            let changed = assign(pod, &binding, now)?;
-            Ok(if changed {
-                Intent::put(new)
-            } else {
-                Intent::Nothing
-            })
+            assign(key, pod, &binding, now)?;
+            Ok(Intent::put(new))
         };
         let mut written = self
             .modify(cache, key, "bind", dry_run, writer.fence.as_ref(), decide)
@@ -48,7 +44,7 @@ impl Registry {
 
 fn check(binding: &Binding, pod: &str) -> Result<(), Status> {
     let name = &Binding::metadata(binding).name;
-    if !name.is_empty() && name != pod {
+    if name != pod {
         return Err(bad_request("name in URL does not match name in Binding object"));
     }
     let target = binding.target();
@@ -77,21 +73,17 @@ fn check(binding: &Binding, pod: &str) -> Result<(), Status> {
     }
 }
 
-/// Puts the pod on the node (pkg/registry/core/pod/storage, setPodNodeAndMetadata). False where it is there
-/// already, so that a binding whose reply was lost can be made again.
-fn assign(pod: &mut Pod, binding: &Binding, now: SystemTime) -> Result<bool, Status> {
+/// Puts the pod on the node (pkg/registry/core/pod/storage, setPodNodeAndMetadata).
+fn assign(key: &Key, pod: &mut Pod, binding: &Binding, now: SystemTime) -> Result<(), Status> {
     let node = &binding.target().name;
     let name = Pod::metadata(pod).name.clone();
     let wanted = Binding::metadata(binding);
     let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let preconditions = Preconditions {
+    let conditions = Preconditions {
         uid: given(&wanted.uid),
         resource_version: given(&wanted.resource_version),
     };
-    if pod.spec().node_name == *node && given(&wanted.uid).is_none_or(|uid| uid == Pod::metadata(pod).uid) {
-        return Ok(false);
-    }
-    metadata::check_preconditions(Pod::INFO, Pod::metadata(pod), &preconditions)?;
+    preconditions::check_stored(Pod::INFO, key, Pod::metadata(pod), &conditions)?;
     let refusal = if Pod::metadata(pod).deletion_timestamp.is_some() {
         Some(format!(
             "pod {name} is being deleted, cannot be assigned to a host"
@@ -119,7 +111,7 @@ fn assign(pod: &mut Pod, binding: &Binding, now: SystemTime) -> Result<bool, Sta
     let status = pod.status_mut();
     status.nominated_node_name.clear();
     set_scheduled(&mut status.conditions, now);
-    Ok(true)
+    Ok(())
 }
 
 fn set_scheduled(conditions: &mut Vec<PodCondition>, now: SystemTime) {
@@ -148,13 +140,14 @@ mod tests {
 
     #[test]
     fn a_pod_is_bound_once() {
-        let check = |pod: &str, node: &str, expected: Result<bool, &str>| {
+        let check = |pod: &str, node: &str, expected: Result<(), &str>| {
             let mut pod: Pod = json::decode(pod.as_bytes()).unwrap().object;
             let mut binding = Binding::default();
             binding.target_mut().name = node.into();
-            let found = assign(&mut pod, &binding, UNIX_EPOCH).map_err(|status| status.message);
+            let key = Key::new("default", "p");
+            let found = assign(&key, &mut pod, &binding, UNIX_EPOCH).map_err(|status| status.message);
             assert_eq!(found, expected.map_err(str::to_owned));
-            if expected == Ok(true) {
+            if expected.is_ok() {
                 assert_eq!(pod.spec().node_name, node);
                 let condition = &pod.status().conditions[0];
                 assert_eq!(
@@ -164,16 +157,18 @@ mod tests {
                 assert_eq!(pod.status().conditions.len(), 1);
             }
         };
-        check(r#"{"metadata": {"name": "p"}}"#, "n1", Ok(true));
+        check(r#"{"metadata": {"name": "p"}}"#, "n1", Ok(()));
         check(
             r#"{"metadata": {"name": "p"}, "status": {"conditions": [{"type": "PodScheduled", "status": "False"}]}}"#,
             "n1",
-            Ok(true),
+            Ok(()),
         );
         check(
             r#"{"metadata": {"name": "p"}, "spec": {"nodeName": "n1"}}"#,
             "n1",
-            Ok(false),
+            Err(
+                "Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to node \"n1\"",
+            ),
         );
         check(
             r#"{"metadata": {"name": "p"}, "spec": {"nodeName": "n2"}}"#,

@@ -1,27 +1,27 @@
 //! Creating an object.
 
-use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use gantry_proto::api::v1::Fence;
-use gantry_proto::core::v1::{Namespace, Service};
-use gantry_proto::meta::v1::{Status, StatusCause, StatusDetails};
+use gantry_proto::meta::v1::{ObjectMeta, Status, StatusDetails};
+use gantry_proto::status::Reason;
 use gantry_proto::{Key, KindInfo, envelope, wire};
 use gantry_store::{Compare, KeyValue, Op, Txn};
-use prost::Message as _;
 
-use super::commit::{Commit, Intended};
+use super::commit::{self, Commit, Intended};
 use super::unsupported_events::unsupported;
 use super::{Registry, Writer, Written, bad_request, metadata, names};
-use crate::allocation::{self, Allocation, Holding};
+use crate::allocation::{self, Allocation};
 use crate::authorization;
-use crate::cache::{Cache, Selection};
+use crate::cache::Cache;
 use crate::strategy::Object;
 
 /// How often a name is generated before the request fails (Kubernetes' maxNameGenerationCreateAttempts).
 const NAME_ATTEMPTS: usize = 8;
 /// How often addresses and ports are chosen at random before the free ones are listed, and then again.
 const ALLOCATION_ATTEMPTS: usize = 16;
+/// When a client may try again whose name, or whose prefix of names, was taken.
+const NAME_RETRY_SECONDS: i32 = 1;
 
 /// An object that is to be.
 pub struct Creation {
@@ -42,21 +42,28 @@ impl Registry {
         let (info, strategy) = (cache.kind(), cache.strategy());
         check_placement(info, &*object)?;
         strategy.set_defaults(&mut *object);
+        self.check_namespace(info, &*object).await?;
+        authorization::admit(&writer.user, &*object, None)?;
+        self.admit_priority(&mut *object).await?;
+        let version = std::mem::take(&mut object.metadata_mut().resource_version);
         metadata::begin(object.metadata_mut(), uuid::Uuid::new_v4().to_string(), now);
-        strategy.prepare_for_create(&mut *object);
-        strategy.admit(&mut *object);
         let generates = object.metadata().name.is_empty() && !object.metadata().generate_name.is_empty();
         if generates {
             give_name(&mut *object);
         }
-        self.check_namespace(info, &*object).await?;
-        authorization::admit(&writer.user, &*object, None)?;
+        strategy.prepare_for_create(&mut *object);
+        strategy.admit(&mut *object);
         let causes = strategy.validate(&*object);
         if !causes.is_empty() {
             return Err(Status::invalid(info, &object.metadata().name, causes));
         }
+        self.catch_up(cache).await?;
+        self.check_default_class(&*object, None)?;
+        if !matches!(version.as_str(), "" | "0") {
+            return Err(versioned());
+        }
         let mut written = match (dry_run, generates) {
-            (true, _) => Ok(dry(info, &*object)),
+            (true, _) => self.pretend_to_insert(cache, &mut *object).await,
             (false, false) => self.insert(cache, &mut *object, writer.fence.as_ref()).await,
             (false, true) => {
                 self.insert_under_new_names(cache, &mut *object, writer.fence.as_ref())
@@ -79,21 +86,27 @@ impl Registry {
     ) -> Result<Written, Status> {
         for _ in 1..NAME_ATTEMPTS {
             match self.insert(cache, object, fence).await {
-                Err(status) if status.reason_code() == gantry_proto::status::Reason::AlreadyExists => {
-                    give_name(object);
-                }
+                Err(status) if status.reason_code() == Reason::AlreadyExists => give_name(object),
                 result => return result,
             }
         }
-        let result = self.insert(cache, object, fence).await;
-        result.map_err(|mut status| {
-            if status.reason_code() == gantry_proto::status::Reason::AlreadyExists {
-                status.message = format!(
-                    "{}, the server was not able to generate a unique name for the object",
-                    status.message
-                );
-            }
-            status
+        self.insert(cache, object, fence).await
+    }
+
+    /// What [`Registry::insert`] would do, without doing it.
+    async fn pretend_to_insert(&self, cache: &Cache, object: &mut dyn Object) -> Result<Written, Status> {
+        let info = cache.kind();
+        let key = Key::new(&object.metadata().namespace, &object.metadata().name);
+        let read = self.store.get(&info.storage_key(&key)).await;
+        let read = read.map_err(|error| commit::failure(info, "create", &error))?;
+        if let Some(existing) = read.kv {
+            return Err(already_exists(info, object.metadata(), &existing));
+        }
+        self.pretend_to_allocate(object)?;
+        Ok(Written {
+            raw: object.encode(),
+            message: info.message,
+            warnings: Vec::new(),
         })
     }
 
@@ -141,7 +154,7 @@ impl Registry {
                 Commit::Lost(found) => {
                     let mut found = found.into_iter();
                     if let Some(existing) = found.next().flatten() {
-                        return Err(already_exists(info, &key.name, &existing));
+                        return Err(already_exists(info, object.metadata(), &existing));
                     }
                     allocation.refuse_taken(info, &key.name, found)?;
                 }
@@ -149,80 +162,21 @@ impl Registry {
         }
         Err(allocation::full("serviceIP or nodePort"))
     }
-
-    /// What the object takes and releases, with the choices written into it. Only Services take anything.
-    ///
-    /// `attempt` counts how often chance has failed: after twice the ranges are nearly full, and what others have
-    /// is looked up.
-    #[allow(clippy::disallowed_methods, reason = "where a request meets chance")]
-    pub(super) fn allocate(
-        &self,
-        new: &mut dyn Object,
-        old: Option<&dyn Object>,
-        attempt: usize,
-    ) -> Result<Allocation, Status> {
-        if !allocation::concerns(new) {
-            return Ok(Allocation::default());
-        }
-        let taken = if attempt < 2 {
-            BTreeSet::new()
-        } else {
-            self.holdings()?
-        };
-        self.ranges.allocate(new, old, &taken, &mut rand::rng())
-    }
-
-    /// What the Services have, as far as the cache knows.
-    fn holdings(&self) -> Result<BTreeSet<Holding>, Status> {
-        let services = self.cache::<Service>()?.present();
-        let all = Selection::all("");
-        let services = services.objects.select(&all, None);
-        let services = services.filter_map(|entry| Service::decode(&*entry.raw).ok());
-        Ok(services.flat_map(|service| allocation::held(&service)).collect())
-    }
-
-    /// Refuses to create something in a namespace that is not there or on its way out
-    /// (apiserver/pkg/admission/plugin/namespace/lifecycle).
-    async fn check_namespace(&self, info: &'static KindInfo, object: &dyn Object) -> Result<(), Status> {
-        if !info.namespaced {
-            return Ok(());
-        }
-        let key = Key::cluster(&object.metadata().namespace);
-        let namespaces = self.cache::<Namespace>()?;
-        if namespaces.get(&key).is_some_and(|entry| !entry.is_going) {
-            return Ok(());
-        }
-        // Another server may have made it a moment ago.
-        let namespace = self.current(namespaces, &key).await?;
-        if namespace.object.metadata().deletion_timestamp.is_none() {
-            return Ok(());
-        }
-        let why = format!(
-            "unable to create new content in namespace {} because it is being terminated",
-            key.name
-        );
-        let mut status = Status::forbidden(info, &object.metadata().name, &why);
-        let details = status.details.get_or_insert_with(StatusDetails::default);
-        details.causes.push(StatusCause {
-            reason: "NamespaceTerminating".into(),
-            message: format!("namespace {} is being terminated", key.name),
-            field: "metadata.namespace".into(),
-        });
-        Err(status)
-    }
 }
 
 fn check_placement(info: &KindInfo, object: &dyn Object) -> Result<(), Status> {
-    let metadata = object.metadata();
-    if info.namespaced && metadata.namespace.is_empty() {
+    if info.namespaced && object.metadata().namespace.is_empty() {
         return Err(bad_request("an empty namespace may not be set during creation"));
     }
-    if !metadata.resource_version.is_empty() {
-        return Err(bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
-    }
     Ok(())
+}
+
+/// What Kubernetes' store says, for which its server knows no reason.
+fn versioned() -> Status {
+    Status::failure(
+        Reason::Unknown,
+        "resourceVersion should not be set on objects to be created",
+    )
 }
 
 #[allow(clippy::disallowed_methods, reason = "where a request meets chance")]
@@ -231,21 +185,77 @@ fn give_name(object: &mut dyn Object) {
     metadata.name = names::generated(&metadata.generate_name, &mut rand::rng());
 }
 
-fn dry(info: &'static KindInfo, object: &dyn Object) -> Written {
-    Written {
-        raw: object.encode(),
-        message: info.message,
-        warnings: Vec::new(),
+/// The object is there already. Whoever left the name to the server, or gave it a prefix besides, may try again
+/// (apiserver/pkg/registry/rest/create.go, CheckGeneratedNameError).
+fn already_exists(info: &KindInfo, metadata: &ObjectMeta, existing: &KeyValue) -> Status {
+    let mut status = Status::already_exists(info, &metadata.name);
+    if !metadata.generate_name.is_empty() {
+        status.message = format!(
+            "{}, the server was not able to generate a unique name for the object",
+            status.message
+        );
+        status
+            .details
+            .get_or_insert_with(StatusDetails::default)
+            .retry_after_seconds = NAME_RETRY_SECONDS;
     }
-}
-
-fn already_exists(info: &KindInfo, name: &str, existing: &KeyValue) -> Status {
-    let mut status = Status::already_exists(info, name);
-    let metadata = envelope::open(existing.value.clone())
+    let existing = envelope::open(existing.value.clone())
         .ok()
         .and_then(|envelope| wire::metadata(&envelope.raw).ok());
-    if metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some()) {
+    if existing.is_some_and(|metadata| metadata.deletion_timestamp.is_some()) {
         status.message = format!("object is being deleted: {}", status.message);
     }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_proto::Kind as _;
+    use gantry_proto::core::v1::ConfigMap;
+    use gantry_proto::meta::v1::Time;
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn a_taken_name_is_told_with_what_can_be_done_about_it() {
+        let check = |generate_name: &str, is_going: bool, expected: (&str, i32)| {
+            let mut existing = ConfigMap::default();
+            existing.metadata_mut().deletion_timestamp = is_going.then(Time::default);
+            let existing = KeyValue {
+                key: "k".into(),
+                value: envelope::seal(ConfigMap::INFO, existing.encode_to_vec().into(), ""),
+                create_revision: 1,
+                mod_revision: 1,
+                version: 1,
+                lease: 0,
+            };
+            let metadata = ObjectMeta {
+                name: "web-x".into(),
+                generate_name: generate_name.into(),
+                ..ObjectMeta::default()
+            };
+            let status = already_exists(ConfigMap::INFO, &metadata, &existing);
+            let retry = status
+                .details
+                .as_ref()
+                .map_or(0, |details| details.retry_after_seconds);
+            assert_eq!((status.message.as_str(), retry), expected);
+        };
+        check("", false, ("configmaps \"web-x\" already exists", 0));
+        check(
+            "web-",
+            false,
+            (
+                "configmaps \"web-x\" already exists, the server was not able to generate a unique name for the \
+                 object",
+                1,
+            ),
+        );
+        check(
+            "",
+            true,
+            ("object is being deleted: configmaps \"web-x\" already exists", 0),
+        );
+    }
 }

@@ -1,10 +1,14 @@
 //! An object as the store has it, and the loop that changes one: read, decide, compare and write.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use gantry_proto::api::v1::Fence;
 use gantry_proto::meta::v1::Status;
+use gantry_proto::status::Reason;
 use gantry_proto::{Key, KindInfo, envelope, wire};
 use gantry_store::{Compare, KeyValue, Op, Txn};
+use tokio::time::Instant;
 
 use super::commit::{Commit, Intended};
 use super::{Registry, Written, commit, internal};
@@ -12,9 +16,13 @@ use crate::allocation::Allocation;
 use crate::cache::{Cache, Entry};
 use crate::strategy::Object;
 
-/// How often an object may change under a request that does not name a version before the request gives up.
-/// Kubernetes tries five times for patches and for ever for updates.
-const MAX_ATTEMPTS: usize = 16;
+/// For how long a request that names no version follows an object that others change (Kubernetes'
+/// requestTimeoutUpperBound). With a hundred writers at one object, the last has a hundred attempts behind it after a
+/// tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(34);
+/// How often addresses and ports that were chosen at random may go to somebody else: from the third time on, only free
+/// ones are chosen from.
+const MAX_TAKEN: usize = 16;
 
 /// What an object is at this moment.
 pub(super) struct Current {
@@ -104,11 +112,14 @@ impl Registry {
         mut decide: impl FnMut(&Current) -> Result<Intent, Status> + Send,
     ) -> Result<Written, Status> {
         let info = cache.kind();
+        // What a dry run shows is not compared with the store afterwards.
         let mut current = match cache.get(key) {
-            Some(entry) => Current::of_cache(cache, &entry)?,
-            None => self.current(cache, key).await?,
+            Some(entry) if !dry_run => Current::of_cache(cache, &entry)?,
+            _ => self.current(cache, key).await?,
         };
-        for _ in 0..MAX_ATTEMPTS {
+        let deadline = Instant::now() + PATIENCE;
+        let mut taken = 0;
+        while Instant::now() < deadline && taken < MAX_TAKEN {
             let decided = decide(&current);
             let intent = match decided {
                 Err(_) | Ok(Intent::Nothing) if !current.fresh => {
@@ -127,10 +138,10 @@ impl Registry {
                 Outcome::Done(written) => return Ok(written),
                 Outcome::Changed(Some(kv)) => current = Current::of_store(cache, &kv)?,
                 Outcome::Changed(None) => return Err(Status::not_found(info, &key.name)),
-                Outcome::Taken => {}
+                Outcome::Taken => taken += 1,
             }
         }
-        Err(Status::conflict(info, &key.name, super::update::MODIFIED))
+        Err(out_of_time())
     }
 
     async fn write(
@@ -196,6 +207,14 @@ impl Registry {
         allocation.refuse_taken(info, &key.name, found)?;
         Ok(Outcome::Taken)
     }
+}
+
+/// The words are Kubernetes' (apiserver/pkg/endpoints/handlers/finisher).
+fn out_of_time() -> Status {
+    Status::failure(
+        Reason::Timeout,
+        "Timeout: request did not complete within requested timeout - context deadline exceeded",
+    )
 }
 
 enum Outcome {

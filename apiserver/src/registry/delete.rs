@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
-use gantry_proto::core::v1::Namespace;
-use gantry_proto::meta::v1::{DeleteOptions, Status, StatusCause};
-use gantry_proto::{Key, KindInfo};
+use gantry_proto::core::v1::{Event, Namespace};
+use gantry_proto::meta::v1::{DeleteOptions, Status, StatusCause, StatusDetails};
+use gantry_proto::status::Reason;
+use gantry_proto::{Key, Kind as _, KindInfo};
 
 use super::current::{Current, Intent};
-use super::metadata::{self, Fate};
-use super::{Registry, Writer, Written, is_namespace, system};
+use super::fate::{self, Fate, Manner};
+use super::{Registry, Writer, Written, preconditions, system};
 use crate::cache::Cache;
 use crate::strategy;
 
@@ -27,32 +28,21 @@ impl Registry {
     pub async fn delete(&self, cache: &Cache, deletion: Deletion) -> Result<Written, Status> {
         let Deletion {
             key,
-            mut options,
+            options,
             writer,
             now,
         } = deletion;
-        let info = cache.kind();
-        check_options(info, &key.name, &options)?;
-        // A negative grace period is taken to be a second (apiserver/pkg/registry/rest/delete.go).
-        options.grace_period_seconds = options
-            .grace_period_seconds
-            .map(|seconds| if seconds < 0 { 1 } else { seconds });
-        if is_namespace(info) && system::NAMESPACES_THAT_STAY.contains(&key.name.as_str()) {
-            return Err(Status::forbidden(
-                info,
-                &key.name,
-                "this namespace may not be deleted",
-            ));
-        }
-        let dry_run = options.dry_run.iter().any(|mode| mode == "All");
-        let decide = |current: &Current| {
-            if let Some(preconditions) = &options.preconditions {
-                metadata::check_preconditions(info, current.object.metadata(), preconditions)?;
-            }
-            Ok(self.decide_deletion(cache, current, &options, now))
-        };
-        self.modify(cache, &key, "delete", dry_run, writer.fence.as_ref(), decide)
-            .await
+        let options = checked(options)?;
+        let decide = |current: &Current| self.decide_deletion(cache, current, &options, now);
+        self.modify(
+            cache,
+            &key,
+            "delete",
+            is_dry(&options),
+            writer.fence.as_ref(),
+            decide,
+        )
+        .await
     }
 
     fn decide_deletion(
@@ -61,54 +51,85 @@ impl Registry {
         current: &Current,
         options: &DeleteOptions,
         now: SystemTime,
-    ) -> Intent {
-        let old = &*current.object;
-        let namespace = strategy::typed::<Namespace>(old);
-        let held = namespace.is_some_and(|namespace| !namespace.spec().finalizers.is_empty());
-        let grace = cache
-            .strategy()
-            .graceful_seconds(old, options.grace_period_seconds);
-        match metadata::fate(old.metadata(), options, grace, held, now) {
+    ) -> Result<Intent, Status> {
+        let (info, old) = (cache.kind(), &*current.object);
+        let conditions = options.preconditions.clone().unwrap_or_default();
+        let fate = if let Some(namespace) = strategy::typed::<Namespace>(old) {
+            preconditions::check_namespace_deletion(info, old.metadata(), &conditions)?;
+            if system::NAMESPACES_THAT_STAY.contains(&old.metadata().name.as_str()) {
+                return Err(Status::forbidden(
+                    info,
+                    &old.metadata().name,
+                    "this namespace may not be deleted",
+                ));
+            }
+            fate::fate_of_namespace(namespace, options, now)
+        } else {
+            preconditions::check_deletion(info, old.metadata(), &conditions)?;
+            let strategy = cache.strategy();
+            let manner = Manner {
+                grace_seconds: strategy.graceful_seconds(old, options.grace_period_seconds),
+                // Events are gone before a collector would look at them.
+                has_dependents: info.message != Event::INFO.message,
+            };
+            fate::fate(old.metadata(), options, manner, now)
+        };
+        Ok(match fate {
             Fate::Unchanged => Intent::Nothing,
             Fate::Remove => Intent::Remove {
-                allocation: self.ranges.release(old),
+                allocation: self.release(old),
             },
             Fate::Stay(metadata) => {
                 let mut new = old.boxed_clone();
                 *new.metadata_mut() = *metadata;
                 if let Some(namespace) = strategy::typed_mut::<Namespace>(&mut *new) {
-                    gantry_proto::Kind::metadata_mut(namespace).deletion_grace_period_seconds = None;
                     namespace.status_mut().phase = "Terminating".into();
                 }
                 Intent::put(new)
             }
-        }
+        })
     }
 }
 
-fn check_options(info: &KindInfo, name: &str, options: &DeleteOptions) -> Result<(), Status> {
-    let policy = options.propagation_policy.as_deref();
-    let mut causes = Vec::new();
-    if policy.is_some() && options.orphan_dependents.is_some() {
-        causes.push(StatusCause {
-            reason: "FieldValueInvalid".into(),
-            message: format!(
-                "Invalid value: \"{}\": orphanDependents and deletionPropagation cannot be both set",
-                policy.unwrap_or_default()
-            ),
-            field: "propagationPolicy".into(),
-        });
+pub(super) fn is_dry(options: &DeleteOptions) -> bool {
+    options.dry_run.iter().any(|mode| mode == "All")
+}
+
+/// The options as they are meant, or what is wrong with them
+/// (apimachinery/pkg/apis/meta/v1/validation, ValidateDeleteOptions).
+pub(super) fn checked(mut options: DeleteOptions) -> Result<DeleteOptions, Status> {
+    let causes = complaints(&options);
+    if !causes.is_empty() {
+        return Err(invalid(causes));
     }
-    if let Some(policy) = policy
-        && !POLICIES.contains(&policy)
-    {
-        causes.push(StatusCause {
-            reason: "FieldValueNotSupported".into(),
-            message: format!(
-                "Unsupported value: \"{policy}\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-            ),
-            field: "propagationPolicy".into(),
-        });
+    // A negative grace period is taken to be a second (apiserver/pkg/registry/rest/delete.go).
+    options.grace_period_seconds = options
+        .grace_period_seconds
+        .map(|seconds| if seconds < 0 { 1 } else { seconds });
+    Ok(options)
+}
+
+fn complaints(options: &DeleteOptions) -> Vec<StatusCause> {
+    let mut causes = Vec::new();
+    if let Some(policy) = options.propagation_policy.as_deref() {
+        if options.orphan_dependents.is_some() {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            causes.push(StatusCause {
+                reason: "FieldValueInvalid".into(),
+                message: format!("Invalid value: {policy:?}: {detail}"),
+                field: "propagationPolicy".into(),
+            });
+        }
+        if !POLICIES.contains(&policy) {
+            causes.push(StatusCause {
+                reason: "FieldValueNotSupported".into(),
+                message: format!(
+                    "Unsupported value: {policy:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \
+                     \"nil\""
+                ),
+                field: "propagationPolicy".into(),
+            });
+        }
     }
     // A misspelt dry run must not delete.
     if options.dry_run.iter().any(|mode| mode != "All") {
@@ -121,9 +142,66 @@ fn check_options(info: &KindInfo, name: &str, options: &DeleteOptions) -> Result
             field: "dryRun".into(),
         });
     }
-    if causes.is_empty() {
-        Ok(())
-    } else {
-        Err(Status::invalid(info, name, causes))
+    causes
+}
+
+fn invalid(causes: Vec<StatusCause>) -> Status {
+    let texts: Vec<String> = causes
+        .iter()
+        .map(|cause| format!("{}: {}", cause.field, cause.message))
+        .collect();
+    let all = match &texts[..] {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    let message = format!("DeleteOptions.meta.k8s.io \"\" is invalid: {all}");
+    let mut status = Status::failure(Reason::Invalid, message);
+    status.details = Some(StatusDetails {
+        group: "meta.k8s.io".into(),
+        kind: "DeleteOptions".into(),
+        causes,
+        ..StatusDetails::default()
+    });
+    status
+}
+
+/// Whether the kind has the verb deletecollection. Whole namespaces are only deleted one by one.
+pub fn deletes_collections(info: &KindInfo) -> bool {
+    info.stored && info.message != Namespace::INFO.message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused_in_kubernetes_words() {
+        let check = |policy: Option<&str>, orphan: Option<bool>, dry_run: &[&str], expected: &str| {
+            let options = DeleteOptions {
+                propagation_policy: policy.map(str::to_owned),
+                orphan_dependents: orphan,
+                dry_run: dry_run.iter().map(|mode| (*mode).to_owned()).collect(),
+                ..DeleteOptions::default()
+            };
+            let found = checked(options).map_or_else(|status| status.message, |_| String::new());
+            assert_eq!(found, expected);
+        };
+        check(Some("Foreground"), None, &["All"], "");
+        check(None, Some(true), &[], "");
+        check(
+            Some("foreground"),
+            None,
+            &[],
+            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"foreground\": supported \
+             values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+        );
+        check(
+            Some("Orphan"),
+            Some(true),
+            &["all"],
+            "DeleteOptions.meta.k8s.io \"\" is invalid: [propagationPolicy: Invalid value: \"Orphan\": \
+             orphanDependents and deletionPropagation cannot be both set, dryRun: Unsupported value: [\"all\"]: \
+             supported values: \"All\"]",
+        );
     }
 }

@@ -3,11 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use gantry_proto::Key;
 use gantry_proto::core::v1::Namespace;
+use gantry_proto::meta::v1::Status;
+use gantry_proto::scheduling::v1::PriorityClass;
 use gantry_proto::status::Reason;
+use gantry_proto::{Key, Kind};
 
 use super::{Creation, Registry, Writer};
+use crate::kinds::priority_class::{SYSTEM_CLASSES, SystemClass};
 
 /// Made at start where missing.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -26,30 +29,42 @@ impl Registry {
         }
     }
 
+    /// Makes what is missing of them. The first time, the classes of critical pods besides: who deletes one of those
+    /// has it back when a server starts, as in Kubernetes.
     pub(super) async fn ensure_system_namespaces(&self) {
         for name in NAMESPACES {
-            while let Err(status) = self.ensure_namespace(name).await {
-                tracing::warn!(
-                    object = format_args!("namespaces/{name}"),
-                    error = status.message,
-                    "creating a system namespace failed; trying again"
-                );
-                tokio::time::sleep(RETRY_PAUSE).await;
+            let mut namespace = Namespace::default();
+            namespace.metadata_mut().name = name.into();
+            self.ensure(namespace).await;
+        }
+        if !self.has_system_namespaces() {
+            for class in SYSTEM_CLASSES {
+                self.ensure(system_class(class)).await;
             }
         }
         self.has_system_namespaces.store(true, Ordering::Relaxed);
     }
 
-    async fn ensure_namespace(&self, name: &str) -> Result<(), gantry_proto::meta::v1::Status> {
-        let cache = self.cache::<Namespace>()?;
-        if cache.get(&Key::cluster(name)).is_some() {
+    /// Tries until the object is there.
+    async fn ensure<K: Kind>(&self, object: K) {
+        while let Err(status) = self.create_where_missing(&object).await {
+            tracing::warn!(
+                object = format_args!("{}/{}", K::INFO.resource, object.metadata().name),
+                error = status.message,
+                "creating a system object failed; trying again"
+            );
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn create_where_missing<K: Kind>(&self, object: &K) -> Result<(), Status> {
+        let cache = self.cache::<K>()?;
+        if cache.get(&Key::cluster(&object.metadata().name)).is_some() {
             return Ok(());
         }
-        let mut namespace = Namespace::default();
-        namespace.metadata_mut().name = name.into();
         #[allow(clippy::disallowed_methods, reason = "the server itself writes now")]
         let creation = Creation {
-            object: Box::new(namespace),
+            object: Box::new(object.clone()),
             writer: Writer::server(),
             dry_run: false,
             now: SystemTime::now(),
@@ -59,4 +74,14 @@ impl Registry {
             _ => Ok(()),
         }
     }
+}
+
+fn system_class((name, value, description): &SystemClass) -> PriorityClass {
+    let mut class = PriorityClass {
+        value: *value,
+        description: (*description).into(),
+        ..PriorityClass::default()
+    };
+    class.metadata_mut().name = (*name).into();
+    class
 }

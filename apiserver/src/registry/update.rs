@@ -3,23 +3,24 @@
 use std::time::SystemTime;
 
 use gantry_proto::autoscaling::v1::Scale;
-use gantry_proto::core::v1::Namespace;
+use gantry_proto::coordination::v1::Lease;
+use gantry_proto::core::v1::{Endpoints, Event, Namespace, Service};
 use gantry_proto::kinds::Subresource;
-use gantry_proto::meta::v1::{ObjectMeta, Preconditions, Status, StatusCause};
-use gantry_proto::{Key, KindInfo};
+use gantry_proto::meta::v1::{ObjectMeta, Preconditions, Status};
+use gantry_proto::{Key, Kind as _, KindInfo};
 
 use super::current::{Current, Intent};
 use super::unsupported_events::unsupported_since;
-use super::{Registry, Writer, Written, bad_request, is_namespace, metadata, no_such_resource};
+use super::{
+    Creation, Registry, Writer, Written, fate, is_namespace, no_such_resource, placement, preconditions,
+    priority, scale, version,
+};
 use crate::allocation::{self, Allocation};
 use crate::authentication::User;
 use crate::authorization;
 use crate::cache::Cache;
 use crate::kinds::Target;
 use crate::strategy::{self, Object};
-
-pub(super) const MODIFIED: &str =
-    "the object has been modified; please apply your changes to the latest version and try again";
 
 /// Which part of an object a write goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +74,17 @@ impl Proposal {
             Proposal::Scale(scale) => scale.metadata(),
         }
     }
+
+    pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        match self {
+            Proposal::Object(object) => object.metadata_mut(),
+            Proposal::Scale(scale) => scale.metadata_mut(),
+        }
+    }
 }
 
 /// An update of one endpoint.
+#[derive(Clone)]
 pub struct Update {
     pub key: Key,
     pub endpoint: Endpoint,
@@ -95,11 +104,18 @@ impl Registry {
             dry_run,
             now,
         } = update;
+        let info = cache.kind();
+        placement::check_name(&key, proposal.metadata())?;
+        self.catch_up(cache).await?;
+        let conditions = Preconditions {
+            uid: Some(proposal.metadata().uid.clone()).filter(|uid| !uid.is_empty()),
+            resource_version: None,
+        };
         let mut warnings = Vec::new();
         let mut unsupported = Vec::new();
         let mut attempt = 0;
         let decide = |current: &Current| {
-            check_condition(cache, endpoint, &proposal)?;
+            preconditions::check_stored(info, &key, current.object.metadata(), &conditions)?;
             let revised = self.revise(cache, current, endpoint, proposal.clone(), &writer.user, attempt)?;
             attempt += 1;
             warnings = revised.warnings;
@@ -110,11 +126,33 @@ impl Registry {
             .modify(cache, &key, "update", dry_run, writer.fence.as_ref(), decide)
             .await?;
         if !dry_run {
-            self.tell_unsupported(cache.kind(), &written.raw, &unsupported, now)
-                .await;
+            self.tell_unsupported(info, &written.raw, &unsupported, now).await;
         }
         written.warnings = warnings;
         Ok(written)
+    }
+
+    /// Makes the object of an update that found none, where the kind allows it.
+    pub async fn create_by_update(&self, cache: &Cache, update: Update) -> Result<Written, Status> {
+        let info = cache.kind();
+        let Proposal::Object(mut object) = update.proposal else {
+            return Err(Status::not_found(info, &update.key.name));
+        };
+        let metadata = object.metadata_mut();
+        let conditions = Preconditions {
+            uid: Some(std::mem::take(&mut metadata.uid)).filter(|uid| !uid.is_empty()),
+            resource_version: None,
+        };
+        preconditions::check_stored(info, &update.key, &ObjectMeta::default(), &conditions)?;
+        // It was that of an object that has gone.
+        metadata.resource_version.clear();
+        let creation = Creation {
+            object,
+            writer: update.writer,
+            dry_run: update.dry_run,
+            now: update.now,
+        };
+        self.create(cache, creation).await
     }
 
     /// What becomes of the present object when an endpoint is to be as proposed.
@@ -129,7 +167,7 @@ impl Registry {
     ) -> Result<Revised, Status> {
         let (info, strategy) = (cache.kind(), cache.strategy());
         let old = &*current.object;
-        check_identity(info, proposal.metadata(), old.metadata())?;
+        version::check(cache, proposal.metadata(), current)?;
         let mut new = merge(cache, current, endpoint, proposal)?;
         let target = endpoint.target();
         new.metadata_mut()
@@ -141,6 +179,7 @@ impl Registry {
             strategy.prepare_for_update(&mut *new, old, target);
         }
         if target == Target::Main {
+            priority::keep(&mut *new, old);
             strategy.admit(&mut *new);
         }
         authorization::admit(user, &*new, Some(old))?;
@@ -153,6 +192,7 @@ impl Registry {
         if endpoint != Endpoint::Finalize && !causes.is_empty() {
             return Err(Status::invalid(info, &old.metadata().name, causes));
         }
+        self.check_default_class(&*new, Some(old))?;
         let warnings = strategy.warnings(&*new, Some(old));
         let unsupported = match endpoint {
             Endpoint::Main => unsupported_since(strategy, &warnings, old),
@@ -164,7 +204,7 @@ impl Registry {
         };
         let intent = if ends(&*new, old) {
             Intent::Remove {
-                allocation: self.ranges.release(old),
+                allocation: self.release(old),
             }
         } else if new.equals(old) {
             Intent::Nothing
@@ -187,48 +227,15 @@ pub(super) struct Revised {
     pub unsupported: Vec<String>,
 }
 
-/// A kind may insist on knowing which version is replaced.
-fn check_condition(cache: &Cache, endpoint: Endpoint, proposal: &Proposal) -> Result<(), Status> {
-    let unconditional = proposal.metadata().resource_version.is_empty();
-    if endpoint != Endpoint::Main || !unconditional || cache.strategy().allows_unconditional_update() {
-        return Ok(());
-    }
-    let cause = StatusCause {
-        reason: "FieldValueInvalid".into(),
-        message: "Invalid value: 0: must be specified for an update".into(),
-        field: "metadata.resourceVersion".into(),
-    };
-    Err(Status::invalid(
-        cache.kind(),
-        &proposal.metadata().name,
-        vec![cause],
-    ))
-}
-
-/// Refuses an update that is meant for another object or for another version of it.
-fn check_identity(info: &KindInfo, new: &ObjectMeta, old: &ObjectMeta) -> Result<(), Status> {
-    if !new.name.is_empty() && new.name != old.name {
-        return Err(bad_request(format!(
-            "the name of the object ({}) does not match the name on the URL ({})",
-            new.name, old.name
-        )));
-    }
-    if info.namespaced && !new.namespace.is_empty() && new.namespace != old.namespace {
-        return Err(bad_request(format!(
-            "the namespace of the object ({}) does not match the namespace on the request ({})",
-            new.namespace, old.namespace
-        )));
-    }
-    let uid = Some(new.uid.clone()).filter(|uid| !uid.is_empty());
-    let preconditions = Preconditions {
-        uid,
-        resource_version: None,
-    };
-    metadata::check_preconditions(info, old, &preconditions)?;
-    if !new.resource_version.is_empty() && new.resource_version != old.resource_version {
-        return Err(Status::conflict(info, &old.name, MODIFIED));
-    }
-    Ok(())
+/// Whether an update of a missing object creates it (AllowCreateOnUpdate of the kinds' strategies).
+pub fn creates_by_update(info: &KindInfo) -> bool {
+    let kinds = [
+        Service::INFO.message,
+        Endpoints::INFO.message,
+        Event::INFO.message,
+        Lease::INFO.message,
+    ];
+    kinds.contains(&info.message)
 }
 
 /// The whole object with the endpoint as proposed.
@@ -239,9 +246,10 @@ fn merge(
     proposal: Proposal,
 ) -> Result<Box<dyn Object>, Status> {
     let old = &current.object;
-    let mut new = match (endpoint, proposal) {
+    Ok(match (endpoint, proposal) {
         (Endpoint::Main | Endpoint::Status, Proposal::Object(new)) => new,
         (Endpoint::Scale, Proposal::Scale(scale)) => {
+            scale::check(cache.kind(), &scale, old.metadata())?;
             let mut new = old.clone();
             cache.strategy().set_scale(&mut *new, &scale);
             new
@@ -257,21 +265,15 @@ fn merge(
             new
         }
         _ => return Err(no_such_resource()),
-    };
-    let (name, namespace) = (&old.metadata().name, &old.metadata().namespace);
-    new.metadata_mut().name.clone_from(name);
-    new.metadata_mut().namespace.clone_from(namespace);
-    Ok(new)
+    })
 }
 
 /// Whether an update ends the object.
 fn ends(new: &dyn Object, old: &dyn Object) -> bool {
     match strategy::typed::<Namespace>(new) {
         Some(namespace) => {
-            old.metadata().deletion_timestamp.is_some()
-                && namespace.spec().finalizers.is_empty()
-                && new.metadata().finalizers.is_empty()
+            namespace.spec().finalizers.is_empty() && fate::ends_by_update(new.metadata(), old.metadata())
         }
-        None => metadata::ends_by_update(new.metadata(), old.metadata()),
+        None => fate::ends_by_update(new.metadata(), old.metadata()),
     }
 }

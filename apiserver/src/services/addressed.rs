@@ -3,6 +3,7 @@
 use gantry_proto::api::v1 as api;
 use gantry_proto::api::v1::object::Form;
 use gantry_proto::core::v1::{Binding, Pod};
+use gantry_proto::policy::v1::Eviction;
 use gantry_proto::{Kind as _, KindInfo};
 use prost_types::{Struct, value};
 
@@ -106,6 +107,19 @@ impl Addressed for api::DeleteRequest {
     }
 }
 
+impl Addressed for api::DeleteCollectionRequest {
+    const VERB: Verb = Verb::DeleteCollection;
+
+    fn address(&self) -> Address<'_> {
+        at(&self.resource, "", &self.namespace, "")
+    }
+
+    fn is_dry(&self) -> bool {
+        let options = self.options.as_ref();
+        options.is_some_and(|options| !options.dry_run.is_empty())
+    }
+}
+
 impl<'a> Address<'a> {
     /// The same for a request that may leave it to its object what it is about.
     fn or_of(self, object: Option<&api::Object>) -> Address<'a> {
@@ -113,13 +127,15 @@ impl<'a> Address<'a> {
             "" => object.and_then(kind_of),
             _ => self.kind,
         };
-        // A Binding is what is written to a pod's subresource.
+        // These are what is written to a pod's subresource.
+        let of_pod = |subresource| Address {
+            kind: Some(Pod::INFO),
+            subresource,
+            ..self
+        };
         match kind {
-            Some(info) if info.message == Binding::INFO.message => Address {
-                kind: Some(Pod::INFO),
-                subresource: "binding",
-                ..self
-            },
+            Some(info) if info.message == Binding::INFO.message => of_pod("binding"),
+            Some(info) if info.message == Eviction::INFO.message => of_pod("eviction"),
             _ => Address { kind, ..self },
         }
     }
@@ -168,6 +184,7 @@ mod tests {
             ("pods", deployment(), Some(("pods", ""))),
             ("", wire("gantry.core.v1.Binding"), Some(("pods", "binding"))),
             ("bindings", json("{}"), Some(("pods", "binding"))),
+            ("", wire("gantry.policy.v1.Eviction"), Some(("pods", "eviction"))),
             ("", json("{}"), None),
             ("widgets", deployment(), None),
         ] {

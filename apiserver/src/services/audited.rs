@@ -161,6 +161,16 @@ impl Audited for api::DeleteRequest {
     }
 }
 
+impl Audited for api::DeleteCollectionRequest {
+    fn asked(&self) -> Option<Asked> {
+        Some(asked_at(self))
+    }
+
+    fn body(&self) -> Option<Body> {
+        self.options.as_ref().map(Body::delete_options)
+    }
+}
+
 impl Audited for api::LogsRequest {
     fn asked(&self) -> Option<Asked> {
         let verb = Verb::Get;

@@ -5,9 +5,12 @@ use gantry_proto::core::v1::Namespace;
 use gantry_proto::kinds::Subresource;
 use gantry_proto::{Kind as _, KindInfo};
 
+use crate::registry::deletes_collections;
+
 /// The version of the Kubernetes API that is served, and ours.
 pub const SERVER_VERSION: &str = gantry_telemetry::metrics::KUBERNETES_VERSION;
 
+/// Of every stored kind; most have deletecollection besides.
 const VERBS: [&str; 7] = ["create", "delete", "get", "list", "patch", "update", "watch"];
 
 pub fn discover(kinds: impl Iterator<Item = &'static KindInfo>) -> DiscoverReply {
@@ -28,6 +31,11 @@ fn resource(info: &'static KindInfo) -> ResourceInfo {
     if info.message == Namespace::INFO.message {
         subresources.push(named("finalize", info.kind, &["patch", "update"]));
     }
+    let mut verbs = owned(&VERBS);
+    if deletes_collections(info) {
+        verbs.push("deletecollection".into());
+        verbs.sort_unstable();
+    }
     ResourceInfo {
         group: info.group.into(),
         version: info.version.into(),
@@ -36,7 +44,7 @@ fn resource(info: &'static KindInfo) -> ResourceInfo {
         singular: info.singular.into(),
         short_names: owned(info.short_names),
         namespaced: info.namespaced,
-        verbs: owned(&VERBS),
+        verbs,
         subresources,
         message: info.message.into(),
         categories: owned(info.categories),
@@ -48,6 +56,7 @@ fn known(info: &KindInfo, subresource: Subresource) -> SubresourceInfo {
         Subresource::Status => (info.kind, &["get", "patch", "update"]),
         Subresource::Scale => ("Scale", &["get", "patch", "update"]),
         Subresource::Binding => ("Binding", &["create"]),
+        Subresource::Eviction => ("Eviction", &["create"]),
         Subresource::Log => (info.kind, &["get"]),
     };
     named(subresource.name(), kind, verbs)

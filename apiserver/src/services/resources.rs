@@ -2,25 +2,23 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::Stream;
 use gantry_proto::api::v1::resources_server::Resources;
 use gantry_proto::api::v1::{self as api, View};
-use gantry_proto::meta::v1::{Status, StatusDetails};
+use gantry_proto::meta::v1::Status;
 use gantry_proto::selector::{FieldOperator, FieldSelector};
 use gantry_proto::status::Reason;
 use gantry_proto::{Key, KindInfo};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response};
 
 use super::addressed::Addressed;
 use super::audited::AuditedReply;
 use super::{discovery, open, refuse};
-use crate::cache::{Cache, Selection};
+use crate::cache::{Cache, ListOptions, Page, Selection};
 use crate::codec;
+use crate::kinds::names;
 use crate::metrics::{self, Metrics};
 use crate::registry::{Endpoint, Registry, Written, bad_request, no_such_resource};
 use crate::request::{Attributes, Caller, Verb};
@@ -32,16 +30,7 @@ pub struct ResourcesService {
     pub metrics: Metrics,
     /// Ends the watches.
     pub shutdown: CancellationToken,
-    /// Places of requests that are being carried out.
-    pub places: Arc<Semaphore>,
 }
-
-/// Requests carried out at a time; a watch counts only while it is opened. Kubernetes has 400 for reads and 200 for
-/// writes, which a client meets as latency: what etcd takes on two cores is about 10,000 writes a second, so a
-/// thousand at once wait a tenth of a second.
-pub const MAX_IN_FLIGHT: usize = 1000;
-/// How long a request waits for a place.
-const PLACE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a request for one object is about.
 pub(super) struct Place<'a> {
@@ -81,6 +70,8 @@ impl ResourcesService {
             ));
         }
         let namespace = if namespaced { namespace } else { "" };
+        check_segment("Name", name)?;
+        check_segment("Namespace", namespace)?;
         Ok(Place {
             cache,
             key: Key::new(namespace, name),
@@ -121,7 +112,10 @@ impl ResourcesService {
         if Endpoint::parse(place.kind(), subresource)? == Endpoint::Finalize {
             return Err(no_such_resource());
         }
-        let written = self.registry.read(place.cache, &place.key).await?;
+        let written = self
+            .registry
+            .read_at(place.cache, &place.key, &request.resource_version)
+            .await?;
         self.reply(place.cache, subresource, written, view)
     }
 
@@ -136,35 +130,14 @@ impl ResourcesService {
                 &request.field_selector,
             )
             .await?;
-        let limit = usize::try_from(request.limit).map_err(|_| bad_request("limit must not be negative"))?;
-        let page = if request.r#continue.is_empty() {
-            cache
-                .list(&selection, &request.resource_version, limit, caller.now)
-                .await?
-        } else if matches!(request.resource_version.as_str(), "" | "0") {
-            cache
-                .list_on(&selection, &request.r#continue, limit, caller.now)
-                .await?
-        } else {
-            return Err(bad_request(
-                "specifying resource version is not allowed when using continue",
-            ));
+        let options = ListOptions {
+            resource_version: &request.resource_version,
+            resource_version_match: &request.resource_version_match,
+            limit: request.limit,
+            r#continue: &request.r#continue,
         };
-        let info = cache.kind();
-        let view = request.view();
-        let items = page
-            .entries
-            .iter()
-            .map(|entry| codec::shown(info.message, entry.raw.clone(), view))
-            .collect::<Result<_, _>>()?;
-        Ok(api::ListReply {
-            items,
-            resource_version: page.revision.to_string(),
-            r#continue: page.token,
-            remaining_item_count: page.remaining,
-            api_version: info.api_version(),
-            kind: format!("{}List", info.kind),
-        })
+        let page = cache.list(&selection, &options, caller.now).await?;
+        listed(cache.kind(), page, request.view())
     }
 
     /// What a list or watch is about, once its caller may have it.
@@ -201,19 +174,10 @@ impl ResourcesService {
         request: &metrics::Request,
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<Response<T>, tonic::Status> {
-        let mut pending = self.metrics.pending(request);
-        let acquired = timeout(PLACE_PATIENCE, self.places.acquire()).await;
-        pending.has_waited();
-        let result = match acquired {
-            Ok(_place) => {
-                let _counted = self.metrics.begin(request);
-                work.await
-            }
-            Err(_) => {
-                let status = too_many_requests();
-                self.metrics.terminated(request, status.code);
-                Err(status)
-            }
+        let pending = self.metrics.pending(request);
+        let result = {
+            let _counted = self.metrics.begin(request);
+            work.await
         };
         let done = if verb == Verb::Create { 201 } else { 200 };
         let code = result.as_ref().map_or_else(|status| status.code, |_| done);
@@ -239,23 +203,40 @@ impl ResourcesService {
     }
 }
 
+/// A list as a reply.
+pub(super) fn listed(info: &'static KindInfo, page: Page, view: View) -> Result<api::ListReply, Status> {
+    let items = page
+        .entries
+        .iter()
+        .map(|entry| codec::shown(info.message, entry.raw.clone(), view))
+        .collect::<Result<_, _>>()?;
+    Ok(api::ListReply {
+        items,
+        resource_version: page.revision.to_string(),
+        r#continue: page.token,
+        remaining_item_count: page.remaining,
+        api_version: info.api_version(),
+        kind: format!("{}List", info.kind),
+    })
+}
+
+/// Refuses what cannot be a part of a key (apiserver/pkg/registry/generic/registry/store.go, NamespaceKeyFunc).
+fn check_segment(what: &str, segment: &str) -> Result<(), Status> {
+    let complaints = names::path_segment(segment);
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    Err(bad_request(format!(
+        "{what} parameter invalid: {segment:?}: {}",
+        complaints.join(";")
+    )))
+}
+
 /// As what a request is counted.
 fn counted<R: Addressed>(request: &R) -> (Verb, metrics::Request) {
     let at = request.address();
     let counted = metrics::Request::new(R::VERB, at.kind, at.subresource, at.namespace, at.name);
     (R::VERB, counted.dry(request.is_dry()))
-}
-
-fn too_many_requests() -> Status {
-    let mut status = Status::failure(
-        Reason::TooManyRequests,
-        "Too many requests, please try again later.",
-    );
-    status.details = Some(StatusDetails {
-        retry_after_seconds: 1,
-        ..StatusDetails::default()
-    });
-    status
 }
 
 /// The fields that a selector fixes to one value. A selector that does not parse fixes none.
@@ -365,6 +346,16 @@ impl Resources for ResourcesService {
         let (caller, request) = open(request);
         let (verb, counted) = counted(&request);
         self.answer(&caller, verb, &counted, self.delete_object(&caller, request))
+            .await
+    }
+
+    async fn delete_collection(
+        &self,
+        request: Request<api::DeleteCollectionRequest>,
+    ) -> Result<Response<api::ListReply>, tonic::Status> {
+        let (caller, request) = open(request);
+        let (verb, counted) = counted(&request);
+        self.answer(&caller, verb, &counted, self.delete_objects(&caller, request))
             .await
     }
 }

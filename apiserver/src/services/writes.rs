@@ -1,17 +1,25 @@
 //! Create, update, patch and delete: from the request's form to the registry's.
+//!
+//! A request is authorized by what it says of itself, or by the name and namespace in its object where it says
+//! nothing; only then is its object decoded.
 
 use gantry_proto::api::v1 as api;
 use gantry_proto::core::v1::{Binding, Pod};
-use gantry_proto::meta::v1::{ObjectMeta, Status};
-use gantry_proto::{Key, Kind as _, KindInfo, json};
-use prost::Message as _;
+use gantry_proto::meta::v1::Status;
+use gantry_proto::policy::v1::Eviction;
+use gantry_proto::status::Reason;
+use gantry_proto::{Key, Kind as _, KindInfo};
 
-use super::resources::{Place, ResourcesService, check_size};
+use super::resources::{Place, ResourcesService, check_size, listed};
 use crate::codec::{Given, Validation};
 use crate::registry::{
-    Creation, Deletion, Endpoint, Patch, Proposal, Update, Writer, bad_request, no_such_resource,
+    Change, CollectionDeletion, Creation, Deletion, Endpoint, MODIFIED, Patch, Proposal, Update, Writer,
+    Written, creates_by_update, deletes_collections, no_such_resource, not_allowed, settle_namespace,
 };
 use crate::request::{Attributes, Caller, Verb};
+
+/// How often an object may come and go under an update that creates what is missing.
+const UPDATE_OR_CREATE_ATTEMPTS: usize = 5;
 
 impl ResourcesService {
     pub(super) async fn create_object(
@@ -20,33 +28,39 @@ impl ResourcesService {
         mut request: api::CreateRequest,
     ) -> Result<api::ObjectReply, Status> {
         check_size(&request)?;
-        let validation = Validation::from(request.field_validation());
-        let wanted_view = request.view();
         let given = Given::of(request.object.take())?;
-        let view = given.view(wanted_view);
-        let info = match request.resource.as_str() {
-            "" => given.kind()?,
-            resource => KindInfo::of_resource(resource).ok_or_else(no_such_resource)?,
-        };
-        let binds = info.message == Pod::INFO.message && request.subresource == "binding";
-        if info.message == Binding::INFO.message || binds {
-            return self.create_binding(caller, &request, &given, view).await;
-        }
-        if !request.subresource.is_empty() {
-            return Err(no_such_resource());
+        let info = kind_of(&request.resource, &given)?;
+        let is_pod = info.message == Pod::INFO.message;
+        match request.subresource.as_str() {
+            "binding" if is_pod => return self.create_binding(caller, &request, &given).await,
+            "eviction" if is_pod => return self.create_eviction(caller, &request, &given).await,
+            "" if info.message == Binding::INFO.message => {
+                return self.create_binding(caller, &request, &given).await;
+            }
+            "" if info.message == Eviction::INFO.message => {
+                return self.create_eviction(caller, &request, &given).await;
+            }
+            "" => {}
+            _ => return Err(no_such_resource()),
         }
         let cache = self.registry.cache_of(&info.group_resource())?;
-        let (mut object, complaints) = given.decode(cache.strategy(), validation)?;
-        place_new(info, &request.namespace, object.metadata_mut())?;
+        let validation = Validation::from(request.field_validation());
+        let view = given.view(request.view());
+        let own = given.key();
         let attributes = Attributes {
             verb: Verb::Create,
             kind: info,
             subresource: "",
-            namespace: &object.metadata().namespace,
-            name: &object.metadata().name,
+            namespace: match info.namespaced {
+                true => either(&request.namespace, &own.namespace),
+                false => "",
+            },
+            name: &own.name,
             fixed_fields: &[],
         };
         self.registry.authorize(caller, &attributes).await?;
+        let (mut object, complaints) = given.decode(cache.strategy(), validation)?;
+        settle_namespace(info, &request.namespace, object.metadata_mut())?;
         let creation = Creation {
             object,
             writer: writer(caller, request.fence),
@@ -58,80 +72,34 @@ impl ResourcesService {
         self.reply(cache, "", written, view)
     }
 
-    async fn create_binding(
-        &self,
-        caller: &Caller,
-        request: &api::CreateRequest,
-        given: &Given,
-        view: api::View,
-    ) -> Result<api::ObjectReply, Status> {
-        let binding = decode_binding(given)?;
-        let own = Binding::metadata(&binding);
-        let pick = |request: &str, own: &str| {
-            if request.is_empty() {
-                own.to_owned()
-            } else {
-                request.to_owned()
-            }
-        };
-        let key = Key::new(
-            pick(&request.namespace, &own.namespace),
-            pick(&request.name, &own.name),
-        );
-        let place = self.place("pods", &key.namespace, &key.name)?;
-        self.registry
-            .authorize(caller, &place.attributes(Verb::Create, "binding"))
-            .await?;
-        let written = self
-            .registry
-            .bind(
-                &key,
-                binding,
-                &writer(caller, request.fence.clone()),
-                request.dry_run,
-                caller.now,
-            )
-            .await?;
-        self.reply(place.cache, "binding", written, view)
-    }
-
     pub(super) async fn update_object(
         &self,
         caller: &Caller,
         mut request: api::UpdateRequest,
     ) -> Result<api::ObjectReply, Status> {
         check_size(&request)?;
-        let validation = Validation::from(request.field_validation());
         let given = Given::of(request.object.take())?;
-        let view = given.view(request.view());
-        let info = match request.resource.as_str() {
-            "" => given.kind()?,
-            resource => KindInfo::of_resource(resource).ok_or_else(no_such_resource)?,
-        };
-        let cache = self.registry.cache_of(&info.group_resource())?;
+        let info = kind_of(&request.resource, &given)?;
+        let own = given.key();
+        let place = self.place(
+            &info.group_resource(),
+            either(&request.namespace, &own.namespace),
+            either(&request.name, &own.name),
+        )?;
+        self.registry
+            .authorize(caller, &place.attributes(Verb::Update, &request.subresource))
+            .await?;
+        let cache = place.cache;
         let endpoint = Endpoint::parse(info, &request.subresource)?;
-        let (proposal, complaints) = if endpoint == Endpoint::Scale {
+        let validation = Validation::from(request.field_validation());
+        let view = given.view(request.view());
+        let (mut proposal, complaints) = if endpoint == Endpoint::Scale {
             (Proposal::Scale(Box::new(given.decode_scale()?)), Vec::new())
         } else {
             let (object, complaints) = given.decode(cache.strategy(), validation)?;
             (Proposal::Object(object), complaints)
         };
-        let own = proposal.metadata();
-        let pick = |request: &str, own: &str| {
-            if request.is_empty() {
-                own.to_owned()
-            } else {
-                request.to_owned()
-            }
-        };
-        let (namespace, name) = (
-            pick(&request.namespace, &own.namespace),
-            pick(&request.name, &own.name),
-        );
-        let place = self.place(&info.group_resource(), &namespace, &name)?;
-        self.registry
-            .authorize(caller, &place.attributes(Verb::Update, &request.subresource))
-            .await?;
+        settle_namespace(info, &place.key.namespace, proposal.metadata_mut())?;
         let update = Update {
             key: place.key.clone(),
             endpoint,
@@ -140,9 +108,37 @@ impl ResourcesService {
             dry_run: request.dry_run,
             now: caller.now,
         };
-        let mut written = self.registry.update(cache, update).await?;
+        let mut written = if endpoint == Endpoint::Main && creates_by_update(info) {
+            self.update_or_create(caller, &place, update).await?
+        } else {
+            self.registry.update(cache, update).await?
+        };
         written.warnings.splice(0..0, complaints);
         self.reply(cache, &request.subresource, written, view)
+    }
+
+    /// Some kinds are also created by an update of what is not there, if their writer may create.
+    async fn update_or_create(
+        &self,
+        caller: &Caller,
+        place: &Place<'_>,
+        update: Update,
+    ) -> Result<Written, Status> {
+        for _ in 0..UPDATE_OR_CREATE_ATTEMPTS {
+            match self.registry.update(place.cache, update.clone()).await {
+                Err(status) if status.reason_code() == Reason::NotFound => {}
+                result => return result,
+            }
+            self.registry
+                .authorize(caller, &place.attributes(Verb::Create, ""))
+                .await?;
+            match self.registry.create_by_update(place.cache, update.clone()).await {
+                // Somebody else made it meanwhile.
+                Err(status) if status.reason_code() == Reason::AlreadyExists => {}
+                result => return result,
+            }
+        }
+        Err(Status::conflict(place.kind(), &place.key.name, MODIFIED))
     }
 
     pub(super) async fn patch_object(
@@ -155,13 +151,12 @@ impl ResourcesService {
         self.registry
             .authorize(caller, &place.attributes(Verb::Patch, &request.subresource))
             .await?;
+        let validation = Validation::from(request.field_validation());
         let patch = Patch {
             key: place.key.clone(),
             endpoint: Endpoint::parse(place.kind(), &request.subresource)?,
-            kind: request.r#type(),
-            patch: serde_json::from_slice(&request.patch)
-                .map_err(|error| bad_request(format!("error decoding patch: {error}")))?,
-            validation: Validation::from(request.field_validation()),
+            change: Change::parse(request.r#type(), &request.patch, validation)?,
+            validation,
             writer: writer(caller, request.fence.clone()),
             dry_run: request.dry_run,
             now: caller.now,
@@ -175,6 +170,7 @@ impl ResourcesService {
         caller: &Caller,
         request: api::DeleteRequest,
     ) -> Result<api::ObjectReply, Status> {
+        check_size(&request)?;
         let place: Place<'_> = self.place(&request.resource, &request.namespace, &request.name)?;
         self.registry
             .authorize(caller, &place.attributes(Verb::Delete, ""))
@@ -189,44 +185,64 @@ impl ResourcesService {
         let written = self.registry.delete(place.cache, deletion).await?;
         self.reply(place.cache, "", written, view)
     }
+
+    pub(super) async fn delete_objects(
+        &self,
+        caller: &Caller,
+        request: api::DeleteCollectionRequest,
+    ) -> Result<api::ListReply, Status> {
+        check_size(&request)?;
+        let (cache, selection) = self
+            .select(
+                caller,
+                Verb::DeleteCollection,
+                &request.resource,
+                &request.namespace,
+                &request.label_selector,
+                &request.field_selector,
+            )
+            .await?;
+        let info = cache.kind();
+        if !deletes_collections(info) || (info.namespaced && selection.namespace.is_empty()) {
+            return Err(not_allowed());
+        }
+        let view = request.view();
+        let deletion = CollectionDeletion {
+            selection,
+            options: request.options.unwrap_or_default(),
+            writer: writer(caller, request.fence),
+            now: caller.now,
+        };
+        let page = self.registry.delete_collection(cache, deletion).await?;
+        listed(info, page, view)
+    }
 }
 
-fn writer(caller: &Caller, fence: Option<api::Fence>) -> Writer {
+/// The kind that a request names, or else its object.
+fn kind_of(resource: &str, given: &Given) -> Result<&'static KindInfo, Status> {
+    match resource {
+        "" => given.kind(),
+        resource => KindInfo::of_resource(resource).ok_or_else(no_such_resource),
+    }
+}
+
+/// What the request says, or else its object.
+pub(super) fn either<'a>(request: &'a str, object: &'a str) -> &'a str {
+    if request.is_empty() { object } else { request }
+}
+
+/// Where a request about a pod's subresource points.
+pub(super) fn pod_key(request: &api::CreateRequest, given: &Given) -> Key {
+    let own = given.key();
+    Key::new(
+        either(&request.namespace, &own.namespace),
+        either(&request.name, &own.name),
+    )
+}
+
+pub(super) fn writer(caller: &Caller, fence: Option<api::Fence>) -> Writer {
     Writer {
         user: caller.user.clone(),
         fence,
-    }
-}
-
-/// Settles the namespace of a new object from the request's and its own.
-fn place_new(info: &KindInfo, namespace: &str, metadata: &mut ObjectMeta) -> Result<(), Status> {
-    if !info.namespaced {
-        metadata.namespace.clear();
-        return Ok(());
-    }
-    if namespace.is_empty() {
-        return Ok(());
-    }
-    if metadata.namespace.is_empty() {
-        metadata.namespace = namespace.to_owned();
-    }
-    if metadata.namespace == namespace {
-        return Ok(());
-    }
-    Err(bad_request(
-        "the namespace of the provided object does not match the namespace sent on the request",
-    ))
-}
-
-fn decode_binding(given: &Given) -> Result<Binding, Status> {
-    match given {
-        Given::Json(value) => {
-            let decoded =
-                json::decode_value::<Binding>(value).map_err(|error| bad_request(error.to_string()))?;
-            Ok(decoded.object)
-        }
-        Given::Wire { message, raw } if message == Binding::INFO.message => Binding::decode(&**raw)
-            .map_err(|error| bad_request(format!("the Binding does not decode: {error}"))),
-        Given::Wire { message, .. } => Err(bad_request(format!("{message} cannot be handled as a Binding"))),
     }
 }
