@@ -164,6 +164,10 @@ pub fn why(wanted: &Wanted, snapshot: &Snapshot, search: &Search) -> Why {
         why.of_pod = Some(reason.into());
         return why;
     }
+    if snapshot.is_empty() {
+        // Whatever node comes is worth a try.
+        why.plugins = wanted.profile.filters;
+    }
     let filters = filter::concerned(wanted);
     for (slot, refusal) in &search.refusals {
         let Some(node) = snapshot.at(*slot) else {

@@ -22,6 +22,7 @@ pub use node_affinity::{RequiredNodeNames, WantedNodes};
 pub use pod_affinity::WantedPods;
 pub use taints::{tolerates, tolerates_all};
 pub use topology_spread::{SpreadConstraint, SpreadRule, WantedSpread, spread_rules};
+pub use unschedulable::tolerates_cordon;
 
 /// A pod with what every rule needs of it and of the cluster, computed once per decision (PreFilter and PreScore).
 #[derive(Clone, Debug)]
@@ -132,6 +133,10 @@ pub enum Remedy {
         port: i32,
     },
     Uncordon,
+    /// Ask for less in another way, said after "if you".
+    Relax {
+        change: String,
+    },
     /// Nothing about this node helps.
     None,
 }

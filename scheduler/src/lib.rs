@@ -19,6 +19,7 @@ pub mod explain;
 pub mod preemption;
 pub mod config;
 pub mod plugin;
+mod profiles;
 mod model;
 mod queue;
 mod scheduling;
@@ -39,6 +40,7 @@ use gantry_telemetry::serve::TlsFiles;
 use metrics::{Depths, Held};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +89,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let metrics = metrics::Metrics::register(&registry, &config.scheduler_name);
     metrics.set_leading(LEASE, false);
     let health = Health::new();
-    let profile = Profile::named(config.scheduler_name.clone());
+    let profiles: Arc<[Profile]> = [Profile::named(config.scheduler_name.clone())].into();
     let tls = TlsFiles {
         cert: config.tls_cert.clone(),
         key: config.tls_key.clone(),
@@ -123,7 +125,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
                 let (scheduling, questions) = scheduling::Scheduling::new(
                     term.client,
                     recorder,
-                    profile.clone(),
+                    profiles.clone(),
+                    queue::Queue::default(),
                     metrics.clone(),
                     term.ended,
                 );

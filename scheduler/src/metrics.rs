@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -69,13 +70,36 @@ pub struct Depths {
     pub gated: usize,
 }
 
+/// A part of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Active,
+    Backoff,
+    Unschedulable,
+}
+
+impl Part {
+    fn label(self) -> &'static str {
+        match self {
+            Part::Active => "active",
+            Part::Backoff => "backoff",
+            Part::Unschedulable => "unschedulable",
+        }
+    }
+}
+
 /// How many pods came into which part of the queue, and why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Incoming {
-    pub added: u64,
-    pub failed_to_unschedulable: u64,
-    pub failed_to_backoff: u64,
-    pub backoff_over: u64,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Incoming(BTreeMap<(Part, &'static str), u64>);
+
+impl Incoming {
+    pub fn count(&mut self, part: Part, event: &'static str) {
+        *self.0.entry((part, event)).or_default() += 1;
+    }
+
+    pub fn of(&self, part: Part, event: &'static str) -> u64 {
+        self.0.get(&(part, event)).copied().unwrap_or(0)
+    }
 }
 
 /// How much the model holds.
@@ -194,16 +218,8 @@ impl Metrics {
     }
 
     pub fn came(&self, incoming: Incoming) {
-        for (queue, event, pods) in [
-            ("active", "UnschedulablePodAdd", incoming.added),
-            ("active", "BackoffComplete", incoming.backoff_over),
-            ("backoff", "ScheduleAttemptFailure", incoming.failed_to_backoff),
-            (
-                "unschedulable",
-                "ScheduleAttemptFailure",
-                incoming.failed_to_unschedulable,
-            ),
-        ] {
+        for ((part, event), pods) in incoming.0 {
+            let queue = part.label();
             self.incoming
                 .get_or_create(&IncomingLabel { queue, event })
                 .inc_by(pods);
@@ -267,10 +283,11 @@ mod tests {
             gated: 1,
             ..Depths::default()
         });
-        metrics.came(Incoming {
-            added: 3,
-            ..Incoming::default()
-        });
+        let mut incoming = Incoming::default();
+        for _ in 0..3 {
+            incoming.count(Part::Active, "UnschedulablePodAdd");
+        }
+        metrics.came(incoming);
         metrics.set_held(Held {
             nodes: 2,
             ..Held::default()

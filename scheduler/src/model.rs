@@ -199,6 +199,11 @@ impl Model {
         self.nominated.get(key).map(|nominated| &nominated.node)
     }
 
+    /// A pod that is nominated, as it counts on its node.
+    pub fn nominated(&self, key: &Key) -> Option<&Arc<PodInfo>> {
+        self.nominated.get(key).map(|nominated| &nominated.info)
+    }
+
     pub fn set_namespace(&mut self, name: &str, namespace: Option<&Namespace>) {
         let namespaces = &mut self.snapshot.surroundings.namespaces;
         let labels = namespace.map(|namespace| &namespace.metadata().labels);

@@ -1,171 +1,375 @@
 //! Pods that wait for a decision.
 //!
 //! ```text
-//!          add                  pop
-//! (new) ---------> active ---------------> being decided --- bound
-//!                   ^  ^                        |
-//!      backoff over |  | woken, backoff over    | park
-//!                   |  |                        v
-//!                 backoff <---- woken ---- unschedulable
+//!          add                  pop              assigned
+//! (new) ---------> active ---------------> being decided ---------> being bound --- bound
+//!                   ^  ^ ^---- pop, if     |       |                   |
+//!      backoff over |  |  \    none active |       | refuse            | fail
+//!                   |  |   \               |       v                   |
+//!                 backoff <-+-- happened -- unschedulable              |
+//!                   ^                                                  |
+//!                   `---------------------- after an error <-----------'
 //! ```
+//!
+//! A pod that fits nowhere is woken only by what could help the rules that refused it. It then backs off first, unless
+//! there is nothing else to do; a pod that failed by an error backs off in any case, because who failed needs rest.
+//! (backend/queue; KEP-4247, KEP-5142.)
 
-use crate::metrics::{Depths, Incoming};
+mod events;
+mod hints;
+
+pub use events::Event;
+pub use hints::Pending;
+
+use crate::metrics::{Depths, Incoming, Part};
+use crate::profile::{Plugin, PluginSet};
+use crate::snapshot::Surroundings;
 use gantry_proto::Key;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a pod that could not be placed waits at least before it is tried again; doubled with each
-/// failure in a row up to the longest. kube-scheduler's defaults.
+/// How long a pod that could not be placed waits at least before it is tried again; doubled with each failure in a row
+/// up to the longest. kube-scheduler's defaults.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
+/// Backoffs end together within so long, so that the more important of the pods whose backoffs end is first.
+const BACKOFF_WINDOW: Duration = Duration::from_secs(1);
 /// A pod is tried again after this long even if nothing that could help was seen.
 const LONGEST_PARK: Duration = Duration::from_secs(300);
+/// What happens while pods are being decided about is kept for them; whoever takes longer than so much happens is
+/// tried again.
+const EVENTS: usize = 1024;
 
 /// The pods that wait, by what they wait for. Time is an argument.
-#[derive(Default)]
 pub struct Queue {
+    pods: HashMap<Key, Waiting>,
     /// Highest priority first, then the longest waiting.
     active: BTreeSet<(Reverse<i32>, u64, Key)>,
-    pods: HashMap<Key, Waiting>,
+    /// By the end of the backoff, then as among the active.
+    backoff: BTreeSet<(Instant, Reverse<i32>, u64, Key)>,
+    after_error: BTreeSet<(Instant, u64, Key)>,
+    /// By when they were refused.
+    unschedulable: BTreeSet<(Instant, u64, Key)>,
+    /// How many of the unschedulable each rule refused: most events help nobody.
+    refused_by: [usize; Plugin::ALL.len()],
+    /// What happened since the pods came that are being decided about, and the number of the first of it.
+    events: VecDeque<Event>,
+    first_event: u64,
+    deciding: BTreeSet<(u64, Key)>,
     next_number: u64,
-    /// No pod is due before; looking at each of them for every decision would be quadratic.
-    none_due_before: Option<Instant>,
+    /// Windows are counted from here.
+    origin: Option<Instant>,
+    first_backoff: Duration,
+    last_backoff: Duration,
     incoming: Incoming,
 }
 
 struct Waiting {
-    priority: i32,
+    pending: Arc<Pending>,
+    /// Orders pods of the same priority; anew after each attempt.
     number: u64,
     since: Instant,
-    failures: u32,
+    attempts: u32,
+    refusals: u32,
+    errors: u32,
+    refused: PluginSet,
     place: Place,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Place {
     Active,
     Backoff {
         until: Instant,
     },
-    Unschedulable {
-        backoff_until: Instant,
-        since: Instant,
+    AfterError {
+        until: Instant,
     },
-    /// Popped, and neither parked nor removed yet.
+    Unschedulable {
+        since: Instant,
+        backoff_until: Instant,
+    },
+    /// Popped, and neither refused nor assigned yet.
     Deciding {
-        /// Something changed that may help.
-        woken: bool,
-        /// It has been added again: another pod has the name now.
-        added: bool,
+        /// The number of the next event when it was popped.
+        event: u64,
+        /// It changed in a way that may help.
+        changed: bool,
+    },
+    /// It has a node, and its binding is on its way.
+    Binding {
+        /// Another pod has its name now.
+        next: Option<Arc<Pending>>,
     },
 }
 
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue::new(FIRST_BACKOFF, LAST_BACKOFF)
+    }
+}
+
 impl Queue {
-    /// A pod appeared or changed in a way that may help.
-    pub fn add(&mut self, key: &Key, priority: i32, now: Instant) {
-        match self.pods.get_mut(key) {
-            None => {
-                let number = self.next_number;
-                self.next_number += 1;
-                self.pods.insert(
-                    key.clone(),
-                    Waiting {
-                        priority,
-                        number,
-                        since: now,
-                        failures: 0,
-                        place: Place::Active,
-                    },
-                );
-                self.active.insert((Reverse(priority), number, key.clone()));
-                self.incoming.added += 1;
-            }
-            Some(waiting) => {
-                if let Place::Deciding { added, .. } = &mut waiting.place {
-                    *added = true;
-                } else {
-                    waiting.wake();
-                }
-                note_due(&mut self.none_due_before, waiting.place);
-            }
+    pub fn new(first_backoff: Duration, last_backoff: Duration) -> Queue {
+        Queue {
+            pods: HashMap::new(),
+            active: BTreeSet::new(),
+            backoff: BTreeSet::new(),
+            after_error: BTreeSet::new(),
+            unschedulable: BTreeSet::new(),
+            refused_by: Default::default(),
+            events: VecDeque::new(),
+            first_event: 0,
+            deciding: BTreeSet::new(),
+            next_number: 0,
+            origin: None,
+            first_backoff,
+            last_backoff,
+            incoming: Incoming::default(),
         }
+    }
+
+    /// A pod appeared, or changed.
+    pub fn add(&mut self, key: &Key, pending: Arc<Pending>, now: Instant) {
+        let Some(waiting) = self.pods.get(key) else {
+            self.insert(key, pending, now);
+            return;
+        };
+        let (another, binding) = (
+            waiting.pending.info.uid != pending.info.uid,
+            matches!(waiting.place, Place::Binding { .. }),
+        );
+        if another && !binding {
+            self.remove(key);
+            self.insert(key, pending, now);
+        } else if another {
+            if let Some(waiting) = self.pods.get_mut(key) {
+                waiting.place = Place::Binding { next: Some(pending) };
+            }
+        } else if *waiting.pending != *pending {
+            self.change(key, pending, now);
+        }
+    }
+
+    fn insert(&mut self, key: &Key, pending: Arc<Pending>, now: Instant) {
+        let waiting = Waiting {
+            pending,
+            number: self.number(),
+            since: now,
+            attempts: 0,
+            refusals: 0,
+            errors: 0,
+            refused: PluginSet::default(),
+            place: Place::Active,
+        };
+        self.put(key, waiting);
+        self.incoming.count(Part::Active, "UnschedulablePodAdd");
+    }
+
+    fn change(&mut self, key: &Key, pending: Arc<Pending>, now: Instant) {
+        let Some(mut waiting) = self.take(key) else {
+            return;
+        };
+        let before = std::mem::replace(&mut waiting.pending, pending);
+        let helped = before.is_helped_by_its_change(&waiting.pending, waiting.refused);
+        match &mut waiting.place {
+            // By whom it will be refused is not known yet.
+            Place::Deciding { changed, .. } => *changed = true,
+            Place::Unschedulable { backoff_until, .. } if helped => {
+                let until = *backoff_until;
+                self.wake(&mut waiting, until, "UnschedulablePodUpdate", now);
+            }
+            _ => {}
+        }
+        self.put(key, waiting);
     }
 
     /// A pod needs no decision any more.
     pub fn remove(&mut self, key: &Key) {
-        if let Some(waiting) = self.pods.remove(key) {
-            self.active
-                .remove(&(Reverse(waiting.priority), waiting.number, key.clone()));
+        self.take(key);
+        self.forget_events();
+    }
+
+    /// The pod to decide about now: the first of the active; where there is none, the first of those that back off
+    /// although something happened that could help them.
+    pub fn pop(&mut self, now: Instant) -> Option<Key> {
+        self.promote(now);
+        let key = match self.active.first() {
+            Some((_, _, key)) => key.clone(),
+            None => {
+                let (_, _, _, key) = self.backoff.first()?;
+                self.incoming.count(Part::Active, "PopFromBackoffQ");
+                key.clone()
+            }
+        };
+        let mut waiting = self.take(&key)?;
+        waiting.attempts = waiting.attempts.saturating_add(1);
+        waiting.place = Place::Deciding {
+            event: self.next_event(),
+            changed: false,
+        };
+        self.put(&key, waiting);
+        Some(key)
+    }
+
+    /// The pod that was popped has a node, to which it is being bound. What happens meanwhile does not matter to it.
+    pub fn assigned(&mut self, key: &Key) {
+        if let Some(mut waiting) = self.take(key) {
+            waiting.place = Place::Binding { next: None };
+            self.put(key, waiting);
+        }
+        self.forget_events();
+    }
+
+    /// The pod is bound. Another one that has taken its name meanwhile is next.
+    pub fn bound(&mut self, key: &Key, now: Instant) {
+        let Some(waiting) = self.take(key) else {
+            return;
+        };
+        match waiting.place {
+            Place::Binding { next: None } => {}
+            Place::Binding { next: Some(next) } => self.insert(key, next, now),
+            // It is not this pod that was bound.
+            _ => self.put(key, waiting),
         }
     }
 
-    /// The pod that was popped has its node. Another one that has taken its name meanwhile is next.
-    pub fn bound(&mut self, key: &Key, now: Instant) {
-        let is_another = |waiting: &Waiting| matches!(waiting.place, Place::Deciding { added: true, .. });
-        let another = self.pods.get(key).filter(|waiting| is_another(waiting));
-        let priority = another.map(|waiting| waiting.priority);
-        self.remove(key);
-        if let Some(priority) = priority {
-            self.add(key, priority, now);
+    /// The pod that was popped fits nowhere: these rules refused it. Did what happened meanwhile take the reason away, it
+    /// only backs off.
+    pub fn refuse(&mut self, key: &Key, refused: PluginSet, surroundings: &Surroundings, now: Instant) {
+        let Some(mut waiting) = self.take(key) else {
+            return;
+        };
+        let Place::Deciding { event, changed } = waiting.place else {
+            self.put(key, waiting);
+            return;
+        };
+        waiting.refused = refused;
+        waiting.refusals = waiting.refusals.saturating_add(1);
+        waiting.errors = 0;
+        waiting.number = self.number();
+        let until = self.window(now + self.backoff_after(waiting.refusals), now);
+        let missed = event < self.first_event;
+        let since = usize::try_from(event.saturating_sub(self.first_event)).unwrap_or(usize::MAX);
+        let mut events = self.events.iter().skip(since);
+        let helped = changed
+            || missed
+            || refused.is_empty()
+            || events.any(|event| waiting.pending.is_helped(event, refused, surroundings));
+        if helped {
+            self.wake(&mut waiting, until, "ScheduleAttemptFailure", now);
+        } else {
+            waiting.place = Place::Unschedulable {
+                since: now,
+                backoff_until: until,
+            };
+            self.incoming.count(Part::Unschedulable, "ScheduleAttemptFailure");
+        }
+        self.put(key, waiting);
+        self.forget_events();
+    }
+
+    /// The pod that was popped could not be decided about, or not be bound: it is tried again after a rest.
+    pub fn fail(&mut self, key: &Key, now: Instant) {
+        let Some(mut waiting) = self.take(key) else {
+            return;
+        };
+        if let Place::Binding { next: Some(next) } = waiting.place {
+            self.insert(key, next, now);
+            return;
+        }
+        waiting.refused = PluginSet::default();
+        waiting.errors = waiting.errors.saturating_add(1);
+        waiting.number = self.number();
+        waiting.place = Place::AfterError {
+            until: now + self.backoff_after(waiting.errors),
+        };
+        self.incoming.count(Part::Backoff, "ScheduleAttemptFailure");
+        self.put(key, waiting);
+        self.forget_events();
+    }
+
+    /// Something happened: whom it could help is tried again.
+    pub fn happened(&mut self, event: Event, surroundings: &Surroundings, now: Instant) {
+        let mut listeners = hints::listeners(&event).iter();
+        let listened_to = listeners.any(|plugin| self.refused_by[plugin as usize] > 0);
+        if listened_to {
+            let helped: Vec<Key> = self
+                .unschedulable
+                .iter()
+                .map(|(_, _, key)| key)
+                .filter(|key| {
+                    let waiting = self.pods.get(*key);
+                    waiting.is_some_and(|waiting| {
+                        waiting.pending.is_helped(&event, waiting.refused, surroundings)
+                    })
+                })
+                .cloned()
+                .collect();
+            for key in helped {
+                let Some(mut waiting) = self.take(&key) else {
+                    continue;
+                };
+                if let Place::Unschedulable { backoff_until, .. } = waiting.place {
+                    self.wake(&mut waiting, backoff_until, event.label(), now);
+                }
+                self.put(&key, waiting);
+            }
+        }
+        if !self.deciding.is_empty() {
+            self.events.push_back(event);
+            if self.events.len() > EVENTS {
+                self.events.pop_front();
+                self.first_event += 1;
+            }
         }
     }
 
     /// How often a decision about a pod has been tried, the present one included, and since when the pod is here.
     pub fn attempts(&self, key: &Key) -> Option<(u32, Instant)> {
         let waiting = self.pods.get(key)?;
-        Some((waiting.failures.saturating_add(1), waiting.since))
+        Some((waiting.attempts, waiting.since))
     }
 
-    /// The pod to decide about now.
-    pub fn pop(&mut self, now: Instant) -> Option<Key> {
-        self.promote(now);
-        let (_, _, key) = self.active.pop_first()?;
-        if let Some(waiting) = self.pods.get_mut(&key) {
-            waiting.place = Place::Deciding {
-                woken: false,
-                added: false,
-            };
-        }
-        Some(key)
-    }
-
-    /// The pod that was popped fits nowhere, or its binding failed.
-    pub fn park(&mut self, key: &Key, now: Instant) {
-        let Some(waiting) = self.pods.get_mut(key) else {
-            return;
-        };
-        waiting.failures += 1;
-        let until = now + backoff(waiting.failures);
-        let woken = matches!(
-            waiting.place,
-            Place::Deciding { woken: true, .. } | Place::Deciding { added: true, .. }
-        );
-        waiting.place = match woken {
-            true => Place::Backoff { until },
-            false => Place::Unschedulable {
-                backoff_until: until,
-                since: now,
-            },
-        };
-        match woken {
-            true => self.incoming.failed_to_backoff += 1,
-            false => self.incoming.failed_to_unschedulable += 1,
-        }
-        note_due(&mut self.none_due_before, waiting.place);
-    }
-
-    /// Something changed that may let parked pods fit.
-    pub fn wake_all(&mut self) {
-        for waiting in self.pods.values_mut() {
-            waiting.wake();
-            note_due(&mut self.none_due_before, waiting.place);
-        }
+    /// What is known of a pod that waits.
+    pub fn pending(&self, key: &Key) -> Option<&Arc<Pending>> {
+        self.pods.get(key).map(|waiting| &waiting.pending)
     }
 
     /// When there will be something to pop without anything happening.
     pub fn next_due(&self) -> Option<Instant> {
-        self.none_due_before
+        let backoff = self.backoff.first().map(|(until, ..)| *until + BACKOFF_WINDOW);
+        let error = self.after_error.first().map(|(until, ..)| *until);
+        let parked = self
+            .unschedulable
+            .first()
+            .map(|(since, ..)| *since + LONGEST_PARK);
+        [backoff, error, parked].into_iter().flatten().min()
+    }
+
+    /// Puts what is due among the active, after which nothing is due before later.
+    pub fn promote(&mut self, now: Instant) {
+        let window = self.window(now, now);
+        while let Some((until, _, _, key)) = self.backoff.first()
+            && *until < window
+        {
+            let key = key.clone();
+            self.activate(&key, "BackoffComplete");
+        }
+        while let Some((until, _, key)) = self.after_error.first()
+            && *until <= now
+        {
+            let key = key.clone();
+            self.activate(&key, "BackoffComplete");
+        }
+        while let Some((since, _, key)) = self.unschedulable.first()
+            && *since + LONGEST_PARK <= now
+        {
+            let key = key.clone();
+            self.activate(&key, "UnschedulableTimeout");
+        }
     }
 
     /// How many pods came in since this was last asked.
@@ -175,180 +379,125 @@ impl Queue {
 
     /// How many pods wait where. Whoever is gated is not here.
     pub fn depths(&self, gated: usize) -> Depths {
-        let count = |of: fn(&Place) -> bool| self.pods.values().filter(|waiting| of(&waiting.place)).count();
         Depths {
-            active: count(|place| matches!(place, Place::Active | Place::Deciding { .. })),
-            backoff: count(|place| matches!(place, Place::Backoff { .. })),
-            unschedulable: count(|place| matches!(place, Place::Unschedulable { .. })),
+            active: self.active.len(),
+            backoff: self.backoff.len() + self.after_error.len(),
+            unschedulable: self.unschedulable.len(),
             gated,
         }
     }
 
-    /// Puts what is due among the active, after which nothing is due before later.
-    pub fn promote(&mut self, now: Instant) {
-        if self.none_due_before.is_none_or(|due| due > now) {
-            return;
+    fn activate(&mut self, key: &Key, event: &'static str) {
+        if let Some(mut waiting) = self.take(key) {
+            waiting.place = Place::Active;
+            self.put(key, waiting);
+            self.incoming.count(Part::Active, event);
         }
-        self.none_due_before = None;
-        for (key, waiting) in &mut self.pods {
-            if waiting.place.due().is_some_and(|due| due <= now) {
-                if matches!(waiting.place, Place::Backoff { .. }) {
-                    self.incoming.backoff_over += 1;
-                }
-                waiting.place = Place::Active;
-                self.active
-                    .insert((Reverse(waiting.priority), waiting.number, key.clone()));
+    }
+
+    /// What could help happened: the pod is tried again when its backoff is over.
+    fn wake(&mut self, waiting: &mut Waiting, until: Instant, event: &'static str, now: Instant) {
+        if until < self.window(now, now) {
+            waiting.place = Place::Active;
+            self.incoming.count(Part::Active, event);
+        } else {
+            waiting.place = Place::Backoff { until };
+            self.incoming.count(Part::Backoff, event);
+        }
+    }
+
+    /// Takes a pod out of everything.
+    fn take(&mut self, key: &Key) -> Option<Waiting> {
+        let waiting = self.pods.remove(key)?;
+        let (priority, number) = (Reverse(waiting.pending.info.priority), waiting.number);
+        match &waiting.place {
+            Place::Active => {
+                self.active.remove(&(priority, number, key.clone()));
             }
-            note_due(&mut self.none_due_before, waiting.place);
-        }
-    }
-}
-
-fn note_due(earliest: &mut Option<Instant>, place: Place) {
-    if let Some(due) = place.due() {
-        *earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
-    }
-}
-
-impl Waiting {
-    fn wake(&mut self) {
-        match &mut self.place {
-            Place::Unschedulable { backoff_until, .. } => {
-                self.place = Place::Backoff {
-                    until: *backoff_until,
-                }
+            Place::Backoff { until } => {
+                self.backoff.remove(&(*until, priority, number, key.clone()));
             }
-            Place::Deciding { woken, .. } => *woken = true,
-            Place::Active | Place::Backoff { .. } => {}
+            Place::AfterError { until } => {
+                self.after_error.remove(&(*until, number, key.clone()));
+            }
+            Place::Unschedulable { since, .. } => {
+                self.unschedulable.remove(&(*since, number, key.clone()));
+                waiting
+                    .refused
+                    .iter()
+                    .for_each(|plugin| self.refused_by[plugin as usize] -= 1);
+            }
+            Place::Deciding { event, .. } => {
+                self.deciding.remove(&(*event, key.clone()));
+            }
+            Place::Binding { .. } => {}
+        }
+        Some(waiting)
+    }
+
+    /// Puts a pod where its place says.
+    fn put(&mut self, key: &Key, waiting: Waiting) {
+        let (priority, number) = (Reverse(waiting.pending.info.priority), waiting.number);
+        match &waiting.place {
+            Place::Active => {
+                self.active.insert((priority, number, key.clone()));
+            }
+            Place::Backoff { until } => {
+                self.backoff.insert((*until, priority, number, key.clone()));
+            }
+            Place::AfterError { until } => {
+                self.after_error.insert((*until, number, key.clone()));
+            }
+            Place::Unschedulable { since, .. } => {
+                self.unschedulable.insert((*since, number, key.clone()));
+                waiting
+                    .refused
+                    .iter()
+                    .for_each(|plugin| self.refused_by[plugin as usize] += 1);
+            }
+            Place::Deciding { event, .. } => {
+                self.deciding.insert((*event, key.clone()));
+            }
+            Place::Binding { .. } => {}
+        }
+        self.pods.insert(key.clone(), waiting);
+    }
+
+    /// Drops what happened before the oldest pod came that is being decided about.
+    fn forget_events(&mut self) {
+        let oldest = self.deciding.first().map(|(event, _)| *event);
+        let oldest = oldest.unwrap_or_else(|| self.next_event());
+        while self.first_event < oldest {
+            if self.events.pop_front().is_none() {
+                break;
+            }
+            self.first_event += 1;
         }
     }
-}
 
-impl Place {
-    fn due(&self) -> Option<Instant> {
-        match self {
-            Place::Backoff { until } => Some(*until),
-            Place::Unschedulable { since, .. } => Some(*since + LONGEST_PARK),
-            Place::Active | Place::Deciding { .. } => None,
-        }
+    fn next_event(&self) -> u64 {
+        self.first_event + u64::try_from(self.events.len()).unwrap_or(u64::MAX)
     }
-}
 
-fn backoff(failures: u32) -> Duration {
-    FIRST_BACKOFF
-        .saturating_mul(1 << failures.saturating_sub(1).min(8))
-        .min(LAST_BACKOFF)
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn backoff_after(&self, failures: u32) -> Duration {
+        self.first_backoff
+            .saturating_mul(1 << failures.saturating_sub(1).min(16))
+            .min(self.last_backoff)
+    }
+
+    /// The begin of the window in which a moment lies.
+    fn window(&mut self, moment: Instant, now: Instant) -> Instant {
+        let origin = *self.origin.get_or_insert(now);
+        let since = moment.saturating_duration_since(origin).as_nanos();
+        let into = since % BACKOFF_WINDOW.as_nanos();
+        moment - Duration::from_nanos(u64::try_from(into).unwrap_or(0))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str) -> Key {
-        Key::new("default", name)
-    }
-
-    #[test]
-    fn higher_priority_first_then_in_order_of_arrival() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        for (name, priority) in [("a", 0), ("b", 0), ("c", 5)] {
-            queue.add(&key(name), priority, now);
-        }
-        let order: Vec<_> = std::iter::from_fn(|| queue.pop(now))
-            .map(|key| key.name)
-            .collect();
-        assert_eq!(order, ["c", "a", "b"]);
-    }
-
-    #[test]
-    fn a_parked_pod_comes_back_when_woken_and_its_backoff_is_over() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0, now);
-        assert!(queue.pop(now).is_some());
-        queue.park(&key("a"), now);
-        assert_eq!(queue.pop(now + LAST_BACKOFF), None, "nothing woke it");
-        queue.wake_all();
-        assert_eq!(queue.pop(now), None, "it must back off first");
-        assert_eq!(queue.next_due(), Some(now + FIRST_BACKOFF));
-        assert_eq!(queue.pop(now + FIRST_BACKOFF), Some(key("a")));
-    }
-
-    #[test]
-    fn what_happens_during_a_decision_is_not_missed() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0, now);
-        queue.pop(now);
-        queue.wake_all();
-        queue.park(&key("a"), now);
-        assert_eq!(queue.pop(now + FIRST_BACKOFF), Some(key("a")));
-    }
-
-    #[test]
-    fn a_pod_that_takes_the_name_of_one_that_is_being_bound_is_not_lost() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0, now);
-        queue.pop(now);
-        queue.wake_all();
-        queue.bound(&key("a"), now);
-        assert_eq!(queue.pop(now), None, "it has its node");
-        queue.add(&key("a"), 0, now);
-        queue.pop(now);
-        queue.add(&key("a"), 0, now);
-        queue.bound(&key("a"), now);
-        assert_eq!(queue.pop(now), Some(key("a")));
-    }
-
-    #[test]
-    fn a_pod_that_nothing_woke_is_tried_again_all_the_same() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0, now);
-        queue.pop(now);
-        queue.park(&key("a"), now);
-        assert_eq!(queue.pop(now + LONGEST_PARK), Some(key("a")));
-    }
-
-    #[test]
-    fn what_is_due_is_due_once() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0, now);
-        queue.pop(now);
-        queue.wake_all();
-        queue.park(&key("a"), now);
-        let due = queue.next_due().unwrap();
-        assert_eq!(due, now + FIRST_BACKOFF);
-        queue.promote(due);
-        assert_eq!(
-            queue.next_due(),
-            None,
-            "or whoever waits for it would never sleep"
-        );
-        assert_eq!(queue.pop(due), Some(key("a")));
-    }
-
-    #[test]
-    fn ways_into_the_queue_and_attempts_are_counted() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(&key("a"), 0, now);
-        queue.pop(now);
-        queue.park(&key("a"), now);
-        assert_eq!(queue.attempts(&key("a")), Some((2, now)));
-        queue.wake_all();
-        queue.pop(now + FIRST_BACKOFF);
-        let expected = Incoming {
-            added: 1,
-            failed_to_unschedulable: 1,
-            backoff_over: 1,
-            ..Incoming::default()
-        };
-        assert_eq!(queue.take_incoming(), expected);
-        assert_eq!(queue.take_incoming(), Incoming::default());
-        assert_eq!(queue.depths(2).gated, 2);
-    }
-
-    #[test]
-    fn backoff_doubles_up_to_the_longest() {
-        for (failures, seconds) in [(1, 1), (2, 2), (4, 8), (5, 10), (99, 10)] {
-            assert_eq!(backoff(failures).as_secs(), seconds);
-        }
-    }
-}
+mod tests;

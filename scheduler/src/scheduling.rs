@@ -1,21 +1,25 @@
 //! The one task that owns the model and the queue. Caches wake it with keys; it reads them, decides, and
 //! hands each binding and each report to a task of its own.
 
+mod sources;
+
 use crate::binding::{self, Nomination, Outcome};
-use crate::decision::{Decision, Profile, decide};
+use crate::decision::{Decision, Profile, Why, decide};
 use crate::explain::Questions;
-use crate::metrics::{Held, Metrics};
+use crate::metrics::{Attempt, Held, Metrics};
 use crate::model::{Model, Seen};
-use crate::queue::Queue;
-use crate::snapshot::{Snapshot, has_ended};
-use gantry_client::{Cache, Client, Entry, EventType, Recorder};
+use crate::pods::PodInfo;
+use crate::queue::{Event, Pending, Queue};
+use crate::snapshot::{NodeInfo, Snapshot, has_ended};
+use gantry_client::{Client, Entry, EventType, Recorder};
 use gantry_proto::Key;
-use gantry_proto::core::v1::{Node, Pod};
+use gantry_proto::core::v1::Pod;
 use gantry_telemetry::trace;
-use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use sources::Sources;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span};
 
@@ -30,11 +34,9 @@ const DECISIONS_IN_A_ROW: usize = 64;
 pub struct Scheduling {
     client: Client,
     recorder: Recorder,
-    profile: Profile,
+    profiles: Arc<[Profile]>,
     metrics: Metrics,
-    pods: Cache<Pod>,
-    nodes: Cache<Node>,
-    woken: Arc<Woken>,
+    sources: Sources,
     snapshot: watch::Sender<Snapshot>,
     model: Model,
     /// Where the next search for nodes begins, so that all are looked at as often.
@@ -46,60 +48,29 @@ pub struct Scheduling {
     shutdown: CancellationToken,
 }
 
-/// Keys that caches reported since the last look. Bounded by the number of objects.
-#[derive(Default)]
-struct Woken {
-    pods: Mutex<BTreeSet<Key>>,
-    nodes: Mutex<BTreeSet<Key>>,
-    notify: Notify,
-}
-
-impl Woken {
-    fn add(&self, to: &Mutex<BTreeSet<Key>>, key: Key) {
-        to.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-        self.notify.notify_one();
-    }
-
-    fn take(&self, from: &Mutex<BTreeSet<Key>>) -> BTreeSet<Key> {
-        std::mem::take(&mut *from.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
 impl Scheduling {
     pub fn new(
         client: Client,
         recorder: Recorder,
-        profile: Profile,
+        profiles: Arc<[Profile]>,
+        queue: Queue,
         metrics: Metrics,
         shutdown: CancellationToken,
     ) -> (Scheduling, Questions) {
-        let woken = Arc::new(Woken::default());
-        let pods = Cache::<Pod>::builder(client.clone())
-            .on_change({
-                let woken = woken.clone();
-                move |change| woken.add(&woken.pods, change.key.clone())
-            })
-            .spawn(shutdown.clone());
-        let nodes = Cache::<Node>::builder(client.clone())
-            .on_change({
-                let woken = woken.clone();
-                move |change| woken.add(&woken.nodes, change.key.clone())
-            })
-            .spawn(shutdown.clone());
+        let sources = Sources::new(&client, &shutdown);
         let (snapshot, seen) = watch::channel(Snapshot::new());
-        let questions = Questions::new(pods.clone(), nodes.clone(), seen, profile.clone());
+        let (pods, nodes) = (sources.pods.cache.clone(), sources.nodes.cache.clone());
+        let questions = Questions::new(pods, nodes, seen, profiles.clone());
         let scheduling = Scheduling {
             client,
             recorder,
-            profile,
+            profiles,
             metrics,
-            pods,
-            nodes,
-            woken,
+            sources,
             snapshot,
             model: Model::default(),
             start: 0,
-            queue: Queue::default(),
+            queue,
             gated: HashSet::new(),
             bindings: Arc::new(Semaphore::new(BINDINGS)),
             shutdown,
@@ -113,12 +84,11 @@ impl Scheduling {
     }
 
     async fn decide_forever(&mut self) {
-        self.nodes.synced().await;
-        self.pods.synced().await;
+        self.sources.synced().await;
         let (outcomes, mut finished) = mpsc::channel(OUTCOMES);
         loop {
             self.take_in_changes();
-            let more = self.decide(&outcomes).await;
+            let more = self.decide(&outcomes);
             self.snapshot.send_replace(self.model.settle().clone());
             self.tell();
             if more {
@@ -126,16 +96,21 @@ impl Scheduling {
                 while let Ok(outcome) = finished.try_recv() {
                     self.take_in_outcome(outcome);
                 }
+                // The caches and the writes live on the same threads.
+                tokio::task::yield_now().await;
                 continue;
             }
             let due = self.queue.next_due().map(tokio::time::Instant::from_std);
             tokio::select! {
-                () = self.woken.notify.notified() => {}
+                () = self.sources.changed() => {}
                 () = async { match due {
                     Some(due) => tokio::time::sleep_until(due).await,
                     None => std::future::pending().await,
                 }} => {}
                 Some(outcome) = finished.recv() => self.take_in_outcome(outcome),
+            }
+            while let Ok(outcome) = finished.try_recv() {
+                self.take_in_outcome(outcome);
             }
         }
     }
@@ -153,66 +128,108 @@ impl Scheduling {
     }
 
     fn take_in_changes(&mut self) {
-        let mut may_help = false;
-        for key in self.woken.take(&self.woken.nodes) {
-            match self.nodes.get(&key) {
-                Some(node) => {
-                    let (before, after) = self.model.set_node(&node.object);
-                    // A heartbeat changes nothing that a decision depends on.
-                    may_help |= match (&before, &after) {
-                        (Some(before), Some(after)) => {
-                            before.allocatable != after.allocatable
-                                || before.labels != after.labels
-                                || before.taints != after.taints
-                                || before.unschedulable != after.unschedulable
-                        }
-                        _ => true,
-                    };
-                }
-                None => drop(self.model.remove_node(&key.name)),
-            }
-        }
-        for key in self.woken.take(&self.woken.pods) {
-            let pod = self.pods.get(&key);
-            let seen = self
-                .model
-                .observe(&key, pod.as_deref().map(|entry| &entry.object));
-            may_help |= !matches!(seen, Seen::Nothing);
-            match pod.as_deref().is_some_and(|pod| self.is_gated(pod)) {
-                true => self.gated.insert(key.clone()),
-                false => self.gated.remove(&key),
+        self.take_in_surroundings();
+        for key in self.sources.nodes.take_woken() {
+            let event = match self.sources.nodes.cache.get(&key) {
+                Some(node) => match self.model.set_node(&node.object) {
+                    (Some(before), Some(after)) if is_as_good(&before, &after) => None,
+                    (Some(before), Some(after)) => Some(Event::NodeChanged { before, after }),
+                    (_, after) => after.map(Event::NodeAdded),
+                },
+                None => self.model.remove_node(&key.name).map(Event::NodeRemoved),
             };
-            match pod.filter(|pod| self.needs_decision(pod)) {
-                Some(pod) if !self.model.is_assumed(&key, &pod.metadata().uid) => {
-                    self.queue.add(&key, pod.spec().priority.unwrap_or(0), now());
-                }
-                Some(_) => {}
-                None => self.queue.remove(&key),
-            }
+            event.into_iter().for_each(|event| self.happened(event));
         }
-        if may_help {
-            self.queue.wake_all();
+        for key in self.sources.pods.take_woken() {
+            self.take_in_pod(key);
         }
     }
 
-    fn needs_decision(&self, pod: &Pod) -> bool {
+    /// What pods are judged by beside nodes and pods. It helps whom it helps when it is seen: that is rare.
+    fn take_in_surroundings(&mut self) {
+        let namespaces = self.sources.namespaces.take_woken();
+        for key in &namespaces {
+            let namespace = self.sources.namespaces.cache.get(key);
+            self.model
+                .set_namespace(&key.name, namespace.as_deref().map(|entry| &entry.object));
+        }
+        for key in self.sources.services.take_woken() {
+            let service = self.sources.services.cache.get(&key);
+            self.model
+                .set_service(&key, service.as_deref().map(|entry| &entry.object));
+        }
+        for key in self.sources.replica_sets.take_woken() {
+            let replica_set = self.sources.replica_sets.cache.get(&key);
+            self.model
+                .set_replica_set(&key, replica_set.as_deref().map(|entry| &entry.object));
+        }
+        if !namespaces.is_empty() {
+            self.happened(Event::Anything);
+        }
+    }
+
+    fn take_in_pod(&mut self, key: Key) {
+        let pod = self.sources.pods.cache.get(&key);
+        let nominated = self.model.nomination(&key).cloned();
+        let before = self.model.nominated(&key).cloned();
+        let seen = self
+            .model
+            .observe(&key, pod.as_deref().map(|entry| &entry.object));
+        // Others of its priority left room for it, which they need not any more.
+        if nominated.is_some()
+            && self.model.nomination(&key) != nominated.as_ref()
+            && !matches!(seen, Seen::Came(_))
+            && let Some(before) = before
+        {
+            self.happened(Event::PodWent(before));
+        }
+        match seen {
+            Seen::Nothing => {}
+            Seen::Came(pod) => self.happened(Event::PodCame(pod)),
+            Seen::Changed { before, after } => self.happened(Event::PodChanged { before, after }),
+            Seen::Went(pod) => self.happened(Event::PodWent(pod)),
+        }
+        match pod.as_deref().is_some_and(|pod| self.is_gated(pod)) {
+            true => self.gated.insert(key.clone()),
+            false => self.gated.remove(&key),
+        };
+        match pod.as_deref().and_then(|pod| Some((pod, self.profile_for(pod)?))) {
+            Some((pod, _)) if self.model.is_assumed(&key, &pod.metadata().uid) => {}
+            Some((pod, profile)) => {
+                let pending = Pending::of(pod, &self.model.snapshot().surroundings, profile);
+                self.queue.add(&key, Arc::new(pending), now());
+            }
+            None => self.queue.remove(&key),
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        let surroundings = &self.model.snapshot().surroundings;
+        self.queue.happened(event, surroundings, now());
+    }
+
+    /// The profile by which a decision about the pod has to be made; `None` where there is none to make.
+    fn profile_for(&self, pod: &Pod) -> Option<&Profile> {
         // Somebody takes the gates away when the pod may be looked at (KEP-3521).
-        self.is_ours(pod) && pod.spec().scheduling_gates.is_empty()
+        let profile = self.profile_of(pod)?;
+        pod.spec().scheduling_gates.is_empty().then_some(profile)
     }
 
     fn is_gated(&self, pod: &Pod) -> bool {
-        self.is_ours(pod) && !pod.spec().scheduling_gates.is_empty()
+        self.profile_of(pod).is_some() && !pod.spec().scheduling_gates.is_empty()
     }
 
-    fn is_ours(&self, pod: &Pod) -> bool {
-        pod.spec().node_name.is_empty()
-            && pod.spec().scheduler_name == self.profile.scheduler_name
-            && pod.metadata().deletion_timestamp.is_none()
-            && !has_ended(pod)
+    /// The profile of a pod that has no node yet and still needs one.
+    fn profile_of(&self, pod: &Pod) -> Option<&Profile> {
+        let waits =
+            pod.spec().node_name.is_empty() && pod.metadata().deletion_timestamp.is_none() && !has_ended(pod);
+        let name = &pod.spec().scheduler_name;
+        let mut profiles = self.profiles.iter();
+        profiles.find(|profile| waits && profile.scheduler_name == *name)
     }
 
     /// Decides about pods while there are any, up to a number. Returns true when there may be more.
-    async fn decide(&mut self, outcomes: &mpsc::Sender<Outcome>) -> bool {
+    fn decide(&mut self, outcomes: &mpsc::Sender<Outcome>) -> bool {
         // Even if no binding can start now: what is due must not keep the loop awake.
         self.queue.promote(now());
         for _ in 0..DECISIONS_IN_A_ROW {
@@ -223,7 +240,8 @@ impl Scheduling {
             let Some(key) = self.queue.pop(now()) else {
                 return false;
             };
-            let Some(pod) = self.pods.get(&key).filter(|pod| self.needs_decision(pod)) else {
+            let pod = self.sources.pods.cache.get(&key);
+            let Some(pod) = pod.filter(|pod| self.profile_for(pod).is_some()) else {
                 self.queue.remove(&key);
                 continue;
             };
@@ -232,89 +250,114 @@ impl Scheduling {
                 self.queue.remove(&key);
                 continue;
             }
-            let span = self.span(&key, &pod);
-            let attempt = self.metrics.attempt();
-            #[allow(clippy::disallowed_methods, reason = "equals are chosen by chance")]
-            let (info, decision) = span.in_scope(|| {
-                self.model.settle();
-                let wanted = self.model.want(&pod.object, &self.profile);
-                let nodes = self.model.snapshot();
-                let (decision, looked_at) = decide(&wanted, nodes, self.start, rand::random());
-                self.start = (self.start + looked_at) % nodes.len().max(1);
-                (wanted.info, decision)
-            });
-            attempt.decided();
+            let report = Report {
+                span: self.span(&key, &pod),
+                attempt: self.metrics.attempt(),
+                permit,
+                outcomes: outcomes.clone(),
+            };
+            let span = report.span.clone();
+            let (info, decision) = span.in_scope(|| self.decide_about(&pod));
+            report.attempt.decided();
             match decision {
-                Decision::Bind { node } => {
-                    let cause = trace::cause_of(&span);
-                    // The queue forgets the pod when it is seen to be bound, which may be before the reply comes.
-                    let (waited, metrics) = (self.queue.attempts(&key), self.metrics.clone());
-                    self.model.assume(info, node.clone());
-                    let bind = binding::bind(self.client.clone(), self.recorder.clone(), pod, node);
-                    let outcomes = outcomes.clone();
-                    tokio::spawn(
-                        async move {
-                            let outcome = bind.await;
-                            drop(permit);
-                            let result = match outcome {
-                                Outcome::Failed { .. } => "error",
-                                _ => "scheduled",
-                            };
-                            if let (Outcome::Bound { .. }, Some((attempts, since))) = (&outcome, waited) {
-                                metrics.scheduled(attempts, since);
-                            }
-                            attempt.ended(result, cause.as_ref());
-                            let _ = outcomes.send(outcome).await;
-                        }
-                        .instrument(span),
-                    );
-                }
-                Decision::Unschedulable(why) => {
-                    attempt.ended("unschedulable", trace::cause_of(&span).as_ref());
-                    let message = why.message();
-                    span.in_scope(|| {
-                        let (object, revision) = (format_args!("pods/{key}"), pod.revision);
-                        tracing::info!(object, revision, reason = message, "the pod fits no node");
-                    });
-                    self.recorder.about(
-                        &pod.object,
-                        EventType::Warning,
-                        "FailedScheduling",
-                        message.clone(),
-                    );
-                    self.queue.park(&key, now());
-                    let report = binding::report_unschedulable(self.client.clone(), pod, message, Nomination::Keep);
-                    let outcomes = outcomes.clone();
-                    tokio::spawn(
-                        async move {
-                            report.await;
-                            drop(permit);
-                            // Others may have waited for the permit.
-                            let _ = outcomes.send(Outcome::Reported).await;
-                        }
-                        .instrument(span),
-                    );
-                }
+                Decision::Bind { node } => self.bind(key, pod, info, node, report),
+                Decision::Unschedulable(why) => self.refuse(key, pod, why, report),
             }
         }
         true
     }
 
+    fn decide_about(&mut self, pod: &Pod) -> (Arc<PodInfo>, Decision) {
+        #[allow(clippy::disallowed_methods, reason = "equals are chosen by chance")]
+        let tie = rand::random();
+        let profiles = self.profiles.clone();
+        let name = &pod.spec().scheduler_name;
+        let profile = profiles.iter().find(|profile| profile.scheduler_name == *name);
+        self.model.settle();
+        let wanted = self.model.want(pod, profile.unwrap_or(&profiles[0]));
+        let snapshot = self.model.snapshot();
+        let (decision, looked_at) = decide(&wanted, snapshot, self.start, tie);
+        self.start = (self.start + looked_at) % snapshot.len().max(1);
+        (wanted.info, decision)
+    }
+
+    fn bind(&mut self, key: Key, pod: Arc<Entry<Pod>>, info: Arc<PodInfo>, node: Arc<str>, report: Report) {
+        let cause = trace::cause_of(&report.span);
+        // The queue forgets the pod when it is seen to be bound, which may be before the reply comes.
+        let (waited, metrics) = (self.queue.attempts(&key), self.metrics.clone());
+        self.queue.assigned(&key);
+        self.model.assume(info, node.clone());
+        let bind = binding::bind(self.client.clone(), self.recorder.clone(), pod, node);
+        let Report {
+            span,
+            attempt,
+            permit,
+            outcomes,
+        } = report;
+        tokio::spawn(
+            async move {
+                let outcome = bind.await;
+                drop(permit);
+                let result = match outcome {
+                    Outcome::Failed { .. } => "error",
+                    _ => "scheduled",
+                };
+                if let (Outcome::Bound { .. }, Some((attempts, since))) = (&outcome, waited) {
+                    metrics.scheduled(attempts, since);
+                }
+                attempt.ended(result, cause.as_ref());
+                let _ = outcomes.send(outcome).await;
+            }
+            .instrument(span),
+        );
+    }
+
+    fn refuse(&mut self, key: Key, pod: Arc<Entry<Pod>>, why: Why, report: Report) {
+        let Report {
+            span,
+            attempt,
+            permit,
+            outcomes,
+        } = report;
+        attempt.ended("unschedulable", trace::cause_of(&span).as_ref());
+        let message = why.message();
+        span.in_scope(|| {
+            let (object, revision) = (format_args!("pods/{key}"), pod.revision);
+            tracing::info!(object, revision, reason = message, "the pod fits no node");
+        });
+        self.recorder.about(
+            &pod.object,
+            EventType::Warning,
+            "FailedScheduling",
+            message.clone(),
+        );
+        let surroundings = &self.model.snapshot().surroundings;
+        self.queue.refuse(&key, why.plugins, surroundings, now());
+        let write = binding::report_unschedulable(self.client.clone(), pod, message, Nomination::Keep);
+        tokio::spawn(
+            async move {
+                write.await;
+                drop(permit);
+                // Others may have waited for the permit.
+                let _ = outcomes.send(Outcome::Reported).await;
+            }
+            .instrument(span),
+        );
+    }
+
     fn take_in_outcome(&mut self, outcome: Outcome) {
         match outcome {
             // The assumption ends when the cache shows the binding.
-            Outcome::Bound { key } => {
-                self.queue.bound(&key, now());
-            }
+            Outcome::Bound { key } => self.queue.bound(&key, now()),
             Outcome::Reported => {}
-            Outcome::NotEvicted { key } => self.woken.add(&self.woken.pods, key),
+            Outcome::NotEvicted { key } => self.sources.pods.wake(key),
             Outcome::Failed { key, uid } => {
-                if self.model.forget(&key, &uid).is_some() {
-                    self.queue.wake_all();
+                if let Some(pod) = self.model.forget(&key, &uid) {
+                    self.happened(Event::PodWent(pod));
                 }
-                self.queue.park(&key, now());
+                self.queue.fail(&key, now());
                 // The next look decides whether it is still ours.
-                self.woken.add(&self.woken.pods, key);
+                self.sources.pods.wake(key);
             }
         }
     }
@@ -326,6 +369,22 @@ impl Scheduling {
         }
         span
     }
+}
+
+/// With what an attempt is ended.
+struct Report {
+    span: Span,
+    attempt: Attempt,
+    permit: OwnedSemaphorePermit,
+    outcomes: mpsc::Sender<Outcome>,
+}
+
+/// Whether nothing that a decision depends on is another, as with every heartbeat.
+fn is_as_good(before: &NodeInfo, after: &NodeInfo) -> bool {
+    before.allocatable == after.allocatable
+        && before.labels == after.labels
+        && before.taints == after.taints
+        && before.unschedulable == after.unschedulable
 }
 
 impl Questions {

@@ -116,7 +116,9 @@ fn explain(wanted: &Wanted, node: &NodeInfo) -> Vec<Reason> {
     let (detail, remedy) = match labels.is_empty() {
         true => (
             "the pod's required node affinity excludes the node".into(),
-            Remedy::None,
+            Remedy::Relax {
+                change: "let its node affinity include the node".into(),
+            },
         ),
         false => (format!("the node lacks {labels}"), Remedy::Label { labels }),
     };

@@ -209,20 +209,33 @@ fn explain(wanted: &Wanted, node: &NodeInfo) -> Vec<Reason> {
             None => format!("no {key}"),
         })
     };
-    let detail = match broken {
+    let (detail, change) = match broken {
         Broken::Affinity => {
             let place = places(&wanted.pods.required, |pods| pods.is_none_or(|pods| pods == 0));
-            format!("no pod that it must be near to is in {place}")
+            (
+                format!("no pod that it must be near to is in {place}"),
+                format!(
+                    "ran a pod that its pod affinity selects in {place} (or preferred the affinity only)"
+                ),
+            )
         }
         Broken::AntiAffinity => {
             let place = places(&wanted.pods.apart, |pods| pods.is_some_and(|pods| pods > 0));
-            format!("a pod that it must not be near to is in {place}")
+            (
+                format!("a pod that it must not be near to is in {place}"),
+                format!(
+                    "removed what its anti-affinity selects from {place} (or preferred the anti-affinity only)"
+                ),
+            )
         }
-        Broken::OfOthers => "a pod that must not be near to it is there".into(),
+        Broken::OfOthers => (
+            "a pod that must not be near to it is there".into(),
+            "changed the labels by which pods there keep it away".into(),
+        ),
     };
     vec![Reason {
         text: broken.text().into(),
         detail,
-        remedy: Remedy::None,
+        remedy: Remedy::Relax { change },
     }]
 }

@@ -263,16 +263,28 @@ fn explain(wanted: &Wanted, node: &NodeInfo) -> Vec<Reason> {
         return Vec::new();
     };
     let (key, most) = (&constraint.rule.topology_key, constraint.rule.max_skew);
-    let detail = match broken {
-        Broken::MissingLabel => format!("the node lacks the label {key}"),
-        Broken::Skew(skew) => format!(
-            "{key}={} would be {skew} ahead of the emptiest, at most {most} is allowed",
-            node.labels.get(&**key).map_or("", String::as_str)
+    let (detail, remedy) = match broken {
+        Broken::MissingLabel => (
+            format!("the node lacks the label {key}"),
+            Remedy::Label {
+                labels: key.to_string(),
+            },
+        ),
+        Broken::Skew(skew) => (
+            format!(
+                "{key}={} would be {skew} ahead of the emptiest, at most {most} is allowed",
+                node.labels.get(&**key).map_or("", String::as_str)
+            ),
+            Remedy::Relax {
+                change: format!(
+                    "raised maxSkew over {key} from {most} to {skew} (or let it be ScheduleAnyway)"
+                ),
+            },
         ),
     };
     vec![Reason {
         text: broken.text().into(),
         detail,
-        remedy: Remedy::None,
+        remedy,
     }]
 }
