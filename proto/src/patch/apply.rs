@@ -303,7 +303,7 @@ fn merge_elements<S: Schema>(
                 let (old, new) = (as_object(found)?.clone(), as_object(element)?.clone());
                 *found = Value::Object(merge_object(old, new, rule.inner, onto)?);
             }
-            None if onto == Onto::Object => original.push(without_directives(element.clone())),
+            None if onto == Onto::Object => original.extend(taken_over(element.clone(), onto)),
             None => original.push(element.clone()),
         }
     }
@@ -329,25 +329,9 @@ fn list_named_by<'a>(directive: &'a str, prefix: &str) -> Option<&'a str> {
     directive.strip_prefix(prefix)?.strip_prefix('/')
 }
 
-/// What becomes of an element that is added to a list. Kubernetes takes it as it is, and its decoder then knows nothing
-/// of nulls and directives: what has them loses them.
-fn without_directives(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let kept = map
-                .into_iter()
-                .filter(|(key, value)| !value.is_null() && key != DIRECTIVE && !is_about_a_list(key));
-            Value::Object(
-                kept.map(|(key, value)| (key, without_directives(value)))
-                    .collect(),
-            )
-        }
-        Value::Array(list) => Value::Array(list.into_iter().map(without_directives).collect()),
-        scalar => scalar,
-    }
-}
-
-/// What becomes of a patch's value where there is nothing to merge it with.
+/// What becomes of a patch's value where there is nothing to merge it with. Kubernetes takes elements that are added to
+/// a list as they are, for its decoder to drop nulls and directives: it so adds what the patch says to delete in them.
+/// Here it is not added.
 fn taken_over(value: Value, onto: Onto) -> Option<Value> {
     match value {
         Value::Object(map) if map.contains_key(DIRECTIVE) => None,

@@ -238,7 +238,7 @@ fn a_patch_that_does_not_fit_is_refused_with_the_reason() {
             want
         );
     }
-    let pod = || json!({"spec": {"containers": [{"name": "a"}]}, "metadata": {"finalizers": ["a"]}});
+    let pod = || json!({"spec": {"containers": [{"name": "a"}], "imagePullSecrets": []}, "metadata": {"finalizers": ["a"]}});
     for (patch, want) in [
         (json!([]), "invalid JSON document"),
         (
@@ -255,6 +255,10 @@ fn a_patch_that_does_not_fit_is_refused_with_the_reason() {
         ),
         (
             json!({"spec": {"containers": [["a"]]}}),
+            "list element types are not identical: [[map[name:a]] [[a]]]",
+        ),
+        (
+            json!({"spec": {"imagePullSecrets": [["a"]]}}),
             "lists of lists are not supported",
         ),
         (

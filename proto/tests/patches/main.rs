@@ -89,7 +89,7 @@ fn every_patch_does_what_it_does_in_kubernetes() {
 
 /// The status that the request is answered with: its code, reason and message, and the cause if there is one.
 fn refusal(kind: PatchType, patch: &Value) -> (i32, String, String, String) {
-    let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a"}]}});
+    let pod = json!({"metadata": {"name": "a", "finalizers": []}, "spec": {"containers": [{"name": "a"}]}});
     let error = patch::apply(kind, "gantry.core.v1.Pod", pod, patch).expect_err("refused");
     let status = Status::from(error);
     let cause = status.details().causes.first().map(|cause| cause.message.clone());
@@ -169,7 +169,7 @@ fn a_patch_that_does_not_apply_is_refused_as_kubernetes_refuses_it() {
     );
     check(
         strategic,
-        json!({"spec": {"containers": [["a"]]}}),
+        json!({"metadata": {"finalizers": [["a"]]}}),
         422,
         "Invalid",
         rejected,
