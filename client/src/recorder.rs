@@ -57,7 +57,7 @@ struct Told {
 impl Recorder {
     /// `component` as Events name their source, such as `default-scheduler`; `host` is the node's name where
     /// the component belongs to one. The task ends when all handles are gone.
-    pub fn spawn(client: Client, component: &'static str, host: Option<String>) -> Recorder {
+    pub fn spawn(client: Client, component: impl Into<String>, host: Option<String>) -> Recorder {
         let (queue, told) = mpsc::channel(QUEUE);
         let source = EventSource {
             component: component.into(),

@@ -1,5 +1,6 @@
 //! What follows a decision: the binding, or the pod's condition that says why there is none.
 
+use crate::scheduling::Answered;
 use gantry_client::{Client, Entry, Error, EventType, PatchType, Recorder};
 use gantry_proto::core::v1::{Binding, ObjectReference, Pod};
 use gantry_proto::meta::v1::{ObjectMeta, Time};
@@ -26,10 +27,23 @@ pub enum Outcome {
     /// It has been written why a pod has no node.
     Reported,
     /// Not all of a pod's victims could be made to go: it has to be decided about anew.
-    NotEvicted {
-        key: Key,
-    },
+    NotEvicted,
+    /// Programs have judged the nodes that a pod fits.
+    Consulted(Box<Answered>),
 }
+
+/// Why a pod is pending, as its condition says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: &'static str,
+    pub message: String,
+    pub nomination: Nomination,
+}
+
+/// It fits nowhere.
+pub const UNSCHEDULABLE: &str = "Unschedulable";
+/// The decision could not be made.
+pub const SCHEDULER_ERROR: &str = "SchedulerError";
 
 /// What becomes of the node that a pending pod is nominated to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +66,12 @@ impl Nomination {
     }
 }
 
-pub async fn bind(client: Client, recorder: Recorder, pod: Arc<Entry<Pod>>, node: Arc<str>) -> Outcome {
+pub async fn bind(
+    client: Client,
+    recorder: Option<Recorder>,
+    pod: Arc<Entry<Pod>>,
+    node: Arc<str>,
+) -> Outcome {
     let (key, uid, revision) = (pod.key(), pod.metadata().uid.clone(), pod.revision);
     let binding = Binding {
         metadata: Some(ObjectMeta {
@@ -76,7 +95,9 @@ pub async fn bind(client: Client, recorder: Recorder, pod: Arc<Entry<Pod>>, node
         None => {
             tracing::debug!(object = format_args!("pods/{key}"), revision, node = %node, "bound");
             let message = format!("Successfully assigned {key} to {node}");
-            recorder.about(&pod.object, EventType::Normal, "Scheduled", message);
+            if let Some(recorder) = recorder {
+                recorder.about(&pod.object, EventType::Normal, "Scheduled", message);
+            }
             Outcome::Bound { key }
         }
         Some(error) => {
@@ -105,13 +126,8 @@ async fn is_bound(client: &Client, key: &Key, uid: &str, node: &str) -> bool {
 
 /// Writes the condition that says why the pod is pending and the node that it is nominated to, unless both are there
 /// already.
-pub async fn report_unschedulable(
-    client: Client,
-    pod: Arc<Entry<Pod>>,
-    message: String,
-    nomination: Nomination,
-) {
-    let Some(status) = unschedulable_status(&pod, &message, &nomination, Time::from_system(now())) else {
+pub async fn report_refusal(client: Client, pod: Arc<Entry<Pod>>, refusal: Refusal) {
+    let Some(status) = refused_status(&pod, &refusal, Time::from_system(now())) else {
         return;
     };
     let patch = json!({"metadata": {"uid": pod.metadata().uid}, "status": status});
@@ -128,12 +144,12 @@ pub async fn report_unschedulable(
 }
 
 /// What of a pending pod's status has to be written; `None` where all of it is there.
-fn unschedulable_status(
-    pod: &Pod,
-    message: &str,
-    nomination: &Nomination,
-    now: Time,
-) -> Option<serde_json::Value> {
+fn refused_status(pod: &Pod, refusal: &Refusal, now: Time) -> Option<serde_json::Value> {
+    let Refusal {
+        reason,
+        message,
+        nomination,
+    } = refusal;
     let present = pod
         .status()
         .conditions
@@ -141,7 +157,7 @@ fn unschedulable_status(
         .find(|condition| condition.r#type == "PodScheduled");
     let change = nomination.change(&pod.status().nominated_node_name);
     let is_told =
-        present.is_some_and(|c| c.status == "False" && c.reason == "Unschedulable" && c.message == message);
+        present.is_some_and(|c| c.status == "False" && c.reason == *reason && c.message == *message);
     if is_told && change.is_none() {
         return None;
     }
@@ -152,7 +168,7 @@ fn unschedulable_status(
     let mut condition = json!({
         "type": "PodScheduled",
         "status": "False",
-        "reason": "Unschedulable",
+        "reason": reason,
         "message": message,
         "lastTransitionTime": since,
     });
@@ -189,8 +205,13 @@ mod tests {
         };
         let (then, now) = ("2026-11-20T00:00:00Z", "1970-01-01T00:00:00Z");
         let check = |status: Value, nomination: Nomination, expected: Value| {
-            let told = unschedulable_status(&pod(status), "full", &nomination, Time { seconds: 0, nanos: 0 });
-            assert_eq!(told.unwrap_or_default(), expected, "{nomination:?}");
+            let refusal = Refusal {
+                reason: UNSCHEDULABLE,
+                message: "full".into(),
+                nomination,
+            };
+            let told = refused_status(&pod(status), &refusal, Time { seconds: 0, nanos: 0 });
+            assert_eq!(told.unwrap_or_default(), expected, "{refusal:?}");
         };
         let told = json!({"conditions": [condition("full", then)]});
         check(

@@ -61,8 +61,6 @@ impl Default for Backoff {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaderElection {
     pub lease_duration: Option<Duration>,
-    pub resource_name: Option<String>,
-    pub resource_namespace: Option<String>,
 }
 
 /// Why a file cannot be used, in kube-scheduler's words.
@@ -266,24 +264,27 @@ impl WrittenLeaderElection {
             }
         };
         let lease = duration("leaseDuration", self.lease_duration.as_deref(), problems);
+        if let Some(lease) = lease.filter(|lease| lease.subsec_nanos() != 0) {
+            let text = format!("{lease:?}");
+            problems.invalid_text(&path.child("leaseDuration"), &text, "must be whole seconds");
+        }
         let renew = duration("renewDeadline", self.renew_deadline.as_deref(), problems);
         let retry = duration("retryPeriod", self.retry_period.as_deref(), problems);
-        for (name, is_there) in [
-            ("renewDeadline", renew.is_some()),
-            ("retryPeriod", retry.is_some()),
+        let is_said = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let renewal = "how often a Lease is renewed follows from leaseDuration; the field changes nothing";
+        let lock = "schedulers compete for the Lease kube-system/gantry-scheduler; the field changes nothing";
+        for (name, is_there, why) in [
+            ("renewDeadline", renew.is_some(), renewal),
+            ("retryPeriod", retry.is_some(), renewal),
+            ("resourceName", is_said(&self.resource_name), lock),
+            ("resourceNamespace", is_said(&self.resource_namespace), lock),
         ] {
             if is_there {
-                warnings.push(format!(
-                    "{}: how often a Lease is renewed follows from leaseDuration; the field changes nothing",
-                    path.child(name)
-                ));
+                warnings.push(format!("{}: {why}", path.child(name)));
             }
         }
-        let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
         LeaderElection {
             lease_duration: lease,
-            resource_name: named(&self.resource_name),
-            resource_namespace: named(&self.resource_namespace),
         }
     }
 }

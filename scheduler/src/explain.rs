@@ -23,8 +23,7 @@ use tokio::sync::watch;
 pub struct Questions {
     pods: Cache<Pod>,
     nodes: Cache<Node>,
-    /// `None` where budgets are not followed: then none is taken to be there.
-    budgets: Option<Cache<PodDisruptionBudget>>,
+    budgets: Cache<PodDisruptionBudget>,
     snapshot: watch::Receiver<Snapshot>,
     profiles: Profiles,
 }
@@ -33,22 +32,16 @@ impl Questions {
     pub fn new(
         pods: Cache<Pod>,
         nodes: Cache<Node>,
+        budgets: Cache<PodDisruptionBudget>,
         snapshot: watch::Receiver<Snapshot>,
-        profiles: impl Into<Profiles>,
+        profiles: Profiles,
     ) -> Questions {
         Questions {
             pods,
             nodes,
-            budgets: None,
+            budgets,
             snapshot,
-            profiles: profiles.into(),
-        }
-    }
-
-    pub fn with_budgets(self, budgets: Cache<PodDisruptionBudget>) -> Questions {
-        Questions {
-            budgets: Some(budgets),
-            ..self
+            profiles,
         }
     }
 
@@ -64,7 +57,7 @@ impl Questions {
     pub async fn why(&self, key: &Key) -> Option<WhyReply> {
         let pod = self.pods.get(key)?;
         let nodes = self.snapshot.borrow().clone();
-        let budgets = self.budgets.as_ref().map(Cache::snapshot).unwrap_or_default();
+        let budgets = self.budgets.snapshot();
         let budgets: Vec<Budget> = budgets.values().filter_map(|budget| Budget::of(budget)).collect();
         let Some(served) = self.profiles.of(&pod.spec().scheduler_name) else {
             return Some(unknown_scheduler(&pod, &self.profiles.names()));
@@ -551,7 +544,8 @@ mod tests {
         );
         assert_eq!(
             reply.summary,
-            "default/p is pending: 0/3 nodes are available: 3 Insufficient cpu."
+            "default/p is pending: 0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 \
+             Preemption is not helpful for scheduling."
         );
         assert_eq!(reply.groups[0].nodes, ["a", "b"]);
         assert_eq!(reply.groups[0].detail, "requests 4 cpu; 1 of 1 free");

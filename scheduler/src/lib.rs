@@ -31,16 +31,17 @@ pub use decision::{Decision, Profile, schedule};
 pub use snapshot::{NodeInfo, Snapshot};
 
 use anyhow::Context as _;
+use config::Configuration;
 use explain::Questions;
 use gantry_client::election::{self, TELEMETRY_ADDRESS};
-use gantry_client::{Candidate, Client, Recorder, Term};
+use gantry_client::{Candidate, Client, Term};
 use gantry_proto::Key;
 use gantry_telemetry::health::Health;
 use gantry_telemetry::serve::TlsFiles;
 use metrics::{Depths, Held};
+use profiles::Profiles;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -63,9 +64,9 @@ pub struct Config {
     /// The address under which the apiserver reaches `--metrics-listen`, where it is another.
     #[arg(long)]
     pub advertise_metrics: Option<String>,
-    /// How long the lead lasts when its holder is silent, such as 10s.
-    #[arg(long, default_value = election::DEFAULT_DURATION, value_parser = election::parse_duration)]
-    pub leader_elect_lease_duration: Duration,
+    /// How long the lead lasts when its holder is silent; 10s unless the configuration says otherwise.
+    #[arg(long, value_parser = election::parse_duration)]
+    pub leader_elect_lease_duration: Option<Duration>,
     #[arg(long)]
     pub tls_cert: PathBuf,
     #[arg(long)]
@@ -73,10 +74,33 @@ pub struct Config {
     /// The certificates that sign callers'.
     #[arg(long)]
     pub ca: PathBuf,
-    /// The pods whose spec.schedulerName is this one are ours.
+    /// A KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1): profiles, their rules, and plug-ins.
+    #[arg(long, conflicts_with = "scheduler_name")]
+    pub config: Option<PathBuf>,
+    /// The pods whose spec.schedulerName is this one are ours, where there is no configuration.
     #[arg(long, default_value = "default-scheduler")]
     pub scheduler_name: String,
 }
+
+impl Config {
+    fn configuration(&self) -> anyhow::Result<Configuration> {
+        match &self.config {
+            Some(path) => Configuration::load(path),
+            None => Ok(Configuration::of_name(&self.scheduler_name)),
+        }
+    }
+
+    /// What the command line says counts more than what the file says.
+    fn lease_duration(&self, configuration: &Configuration) -> Duration {
+        let configured = configuration.leader_election.lease_duration;
+        self.leader_elect_lease_duration
+            .or(configured)
+            .unwrap_or(DEFAULT_LEASE)
+    }
+}
+
+/// client's [`election::DEFAULT_DURATION`].
+const DEFAULT_LEASE: Duration = Duration::from_secs(10);
 
 /// Runs until `shutdown`.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -86,10 +110,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         .with_trace(gantry_telemetry::trace::current_traceparent)
         .with_observer(gantry_telemetry::metrics::rest_client::observer(&registry));
     let client = Client::new(client_config)?;
-    let metrics = metrics::Metrics::register(&registry, &config.scheduler_name);
+    let metrics = metrics::Metrics::register(&registry);
     metrics.set_leading(LEASE, false);
     let health = Health::new();
-    let profiles: Arc<[Profile]> = [Profile::named(config.scheduler_name.clone())].into();
+    let configuration = config.configuration()?;
+    for warning in &configuration.warnings {
+        tracing::warn!(warning, "the configuration says what changes nothing");
+    }
+    let profiles = Profiles::new(&configuration)?;
+    let backoff = configuration.backoff;
     let tls = TlsFiles {
         cert: config.tls_cert.clone(),
         key: config.tls_key.clone(),
@@ -112,7 +141,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         client,
         lease: Key::new("kube-system", LEASE),
         identity: election::identity(&reached_at(&config.advertise, config.listen)),
-        duration: config.leader_elect_lease_duration,
+        duration: config.lease_duration(&configuration),
         annotations: [(TELEMETRY_ADDRESS.to_string(), telemetry_address)].into(),
     };
     tokio::try_join!(
@@ -121,12 +150,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         async {
             let term = async |term: Term| {
                 metrics.set_leading(LEASE, true);
-                let recorder = Recorder::spawn(term.client.clone(), "default-scheduler", None);
                 let (scheduling, questions) = scheduling::Scheduling::new(
                     term.client,
-                    recorder,
                     profiles.clone(),
-                    queue::Queue::default(),
+                    queue::Queue::new(backoff.first, backoff.last),
                     metrics.clone(),
                     term.ended,
                 );

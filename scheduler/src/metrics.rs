@@ -1,5 +1,6 @@
 //! kube-scheduler's metrics, under its names, so that its dashboards work.
 
+use crate::preemption;
 use gantry_telemetry::exemplar::TracedHistogram;
 use gantry_telemetry::metrics::Registry;
 use gantry_telemetry::trace::Cause;
@@ -17,12 +18,13 @@ const MANY_ATTEMPTS: u32 = 15;
 
 #[derive(Clone)]
 pub struct Metrics {
-    profile: Arc<str>,
     attempts: Family<ResultLabel, Counter>,
     durations: Family<ResultLabel, TracedHistogram>,
     algorithm: Histogram,
     pod_durations: Family<AttemptsLabel, Histogram>,
     pod_attempts: Histogram,
+    preemption_attempts: Counter,
+    preemption_victims: Histogram,
     pending: Family<QueueLabel, Gauge>,
     incoming: Family<IncomingLabel, Counter>,
     cache: Family<CacheLabel, Gauge>,
@@ -111,10 +113,8 @@ pub struct Held {
 }
 
 impl Metrics {
-    /// `profile` is the name of the scheduler whose pods are decided about.
-    pub fn register(registry: &Registry, profile: &str) -> Metrics {
+    pub fn register(registry: &Registry) -> Metrics {
         let metrics = Metrics {
-            profile: profile.into(),
             attempts: Family::default(),
             // 10 us to 10 s. Kubernetes' begin at 1 ms, below which most decisions here would fall.
             durations: Family::new_with_constructor(|| {
@@ -126,6 +126,9 @@ impl Metrics {
                 Histogram::new(exponential_buckets(0.01, 2.0, 20))
             }),
             pod_attempts: Histogram::new(exponential_buckets(1.0, 2.0, 5)),
+            preemption_attempts: Counter::default(),
+            // 1 to 64, as in Kubernetes.
+            preemption_victims: Histogram::new(exponential_buckets(1.0, 2.0, 7)),
             pending: Family::default(),
             incoming: Family::default(),
             cache: Family::default(),
@@ -162,6 +165,16 @@ impl Metrics {
             metrics.pod_attempts.clone(),
         );
         registry.register(
+            "scheduler_preemption_attempts",
+            "Attempts to make room for a pod that fits nowhere",
+            metrics.preemption_attempts.clone(),
+        );
+        registry.register(
+            "scheduler_preemption_victims",
+            "Pods that had to go at once",
+            metrics.preemption_victims.clone(),
+        );
+        registry.register(
             "scheduler_pending_pods",
             "Pods that wait, by queue",
             metrics.pending.clone(),
@@ -184,10 +197,22 @@ impl Metrics {
         self.leading.get_or_create_owned(&label).set(i64::from(leading));
     }
 
-    /// Starts the clock of one attempt.
-    pub fn attempt(&self) -> Attempt {
+    /// A pod fits nowhere, and preemption was asked for, or its profile has none.
+    pub fn looked_for_room(&self, outcome: Option<&preemption::Outcome>) {
+        let Some(outcome) = outcome else {
+            return;
+        };
+        self.preemption_attempts.inc();
+        if let preemption::Outcome::Evict { victims, .. } = outcome {
+            self.preemption_victims.observe(victims.pods.len() as f64);
+        }
+    }
+
+    /// Starts the clock of one attempt for a pod of a profile.
+    pub fn attempt(&self, profile: &str) -> Attempt {
         Attempt {
             metrics: self.clone(),
+            profile: profile.into(),
             start: Instant::now(),
         }
     }
@@ -245,6 +270,7 @@ fn gauge(number: usize) -> i64 {
 
 pub struct Attempt {
     metrics: Metrics,
+    profile: Arc<str>,
     start: Instant,
 }
 
@@ -256,7 +282,7 @@ impl Attempt {
 
     /// `cause` is the attempt's span, where it is sampled.
     pub fn ended(self, result: &'static str, cause: Option<&Cause>) {
-        let profile = self.metrics.profile.clone();
+        let profile = self.profile;
         let label = ResultLabel { result, profile };
         self.metrics.attempts.get_or_create(&label).inc();
         self.metrics
@@ -273,8 +299,8 @@ mod tests {
     #[test]
     fn the_names_and_labels_are_kube_schedulers() {
         let registry = Registry::new();
-        let metrics = Metrics::register(&registry, "default-scheduler");
-        let attempt = metrics.attempt();
+        let metrics = Metrics::register(&registry);
+        let attempt = metrics.attempt("default-scheduler");
         attempt.decided();
         attempt.ended("scheduled", None);
         metrics.scheduled(1, Instant::now());

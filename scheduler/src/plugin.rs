@@ -142,7 +142,8 @@ impl Added {
         }
         let deadline = self.plugin.deadline;
         let mut request = Request::new(message);
-        request.set_timeout(deadline);
+        // It is told to whom answers, and a little long: this side's own clock gives the call up.
+        request.set_timeout(deadline * 2);
         if let Some(trace) = gantry_telemetry::trace::current_traceparent()
             && let Ok(trace) = trace.parse()
         {

@@ -51,19 +51,3 @@ impl Profiles {
         self.served_by_name.keys().map(String::as_str).collect()
     }
 }
-
-/// Profiles without programs.
-impl From<Arc<[Profile]>> for Profiles {
-    fn from(profiles: Arc<[Profile]>) -> Profiles {
-        let serve = |profile: &Profile| {
-            let served = Served {
-                profile: profile.clone(),
-                added: Vec::new(),
-            };
-            (profile.scheduler_name.clone(), served)
-        };
-        Profiles {
-            served_by_name: Arc::new(profiles.iter().map(serve).collect()),
-        }
-    }
-}

@@ -2,21 +2,29 @@
 //! hands each binding and each report to a task of its own.
 
 mod sources;
+mod consulting;
+mod refusing;
 
-use crate::binding::{self, Nomination, Outcome};
-use crate::decision::{Decision, Profile, Why, decide};
+use crate::binding::{self, Outcome};
+use crate::decision::{Decision, decide};
 use crate::explain::Questions;
+use crate::filter::Wanted;
 use crate::metrics::{Attempt, Held, Metrics};
 use crate::model::{Model, Seen};
 use crate::pods::PodInfo;
+use crate::preemption::{self, Budget, make_room};
+use crate::profile::Profile;
+use crate::profiles::Profiles;
 use crate::queue::{Event, Pending, Queue};
 use crate::snapshot::{NodeInfo, Snapshot, has_ended};
-use gantry_client::{Client, Entry, EventType, Recorder};
+pub use consulting::Answered;
+use consulting::{Asked, Consulting};
+use gantry_client::{Client, Entry, Recorder};
 use gantry_proto::Key;
 use gantry_proto::core::v1::Pod;
 use gantry_telemetry::trace;
 use sources::Sources;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -33,8 +41,9 @@ const DECISIONS_IN_A_ROW: usize = 64;
 
 pub struct Scheduling {
     client: Client,
-    recorder: Recorder,
-    profiles: Arc<[Profile]>,
+    profiles: Profiles,
+    /// By the scheduler's name that a pod asks for: Events are from there.
+    recorders: Arc<BTreeMap<String, Recorder>>,
     metrics: Metrics,
     sources: Sources,
     snapshot: watch::Sender<Snapshot>,
@@ -44,6 +53,7 @@ pub struct Scheduling {
     queue: Queue,
     /// Pods that wait for somebody to take their scheduling gates away; only counted.
     gated: HashSet<Key>,
+    consulting: Consulting,
     bindings: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
@@ -51,20 +61,21 @@ pub struct Scheduling {
 impl Scheduling {
     pub fn new(
         client: Client,
-        recorder: Recorder,
-        profiles: Arc<[Profile]>,
+        profiles: Profiles,
         queue: Queue,
         metrics: Metrics,
         shutdown: CancellationToken,
     ) -> (Scheduling, Questions) {
         let sources = Sources::new(&client, &shutdown);
+        let recorder = |name: &str| (name.to_string(), Recorder::spawn(client.clone(), name, None));
+        let recorders = Arc::new(profiles.names().into_iter().map(recorder).collect());
         let (snapshot, seen) = watch::channel(Snapshot::new());
         let (pods, nodes) = (sources.pods.cache.clone(), sources.nodes.cache.clone());
-        let questions = Questions::new(pods, nodes, seen, profiles.clone());
+        let questions = Questions::new(pods, nodes, sources.budgets.clone(), seen, profiles.clone());
         let scheduling = Scheduling {
             client,
-            recorder,
             profiles,
+            recorders,
             metrics,
             sources,
             snapshot,
@@ -72,6 +83,7 @@ impl Scheduling {
             start: 0,
             queue,
             gated: HashSet::new(),
+            consulting: Consulting::default(),
             bindings: Arc::new(Semaphore::new(BINDINGS)),
             shutdown,
         };
@@ -94,7 +106,7 @@ impl Scheduling {
             if more {
                 // Outcomes are taken in between: they hold the permits that decisions wait for.
                 while let Ok(outcome) = finished.try_recv() {
-                    self.take_in_outcome(outcome);
+                    self.take_in_outcome(outcome, &outcomes);
                 }
                 // The caches and the writes live on the same threads.
                 tokio::task::yield_now().await;
@@ -107,10 +119,10 @@ impl Scheduling {
                     Some(due) => tokio::time::sleep_until(due).await,
                     None => std::future::pending().await,
                 }} => {}
-                Some(outcome) = finished.recv() => self.take_in_outcome(outcome),
+                Some(outcome) = finished.recv() => self.take_in_outcome(outcome, &outcomes),
             }
             while let Ok(outcome) = finished.try_recv() {
-                self.take_in_outcome(outcome);
+                self.take_in_outcome(outcome, &outcomes);
             }
         }
     }
@@ -223,9 +235,8 @@ impl Scheduling {
     fn profile_of(&self, pod: &Pod) -> Option<&Profile> {
         let waits =
             pod.spec().node_name.is_empty() && pod.metadata().deletion_timestamp.is_none() && !has_ended(pod);
-        let name = &pod.spec().scheduler_name;
-        let mut profiles = self.profiles.iter();
-        profiles.find(|profile| waits && profile.scheduler_name == *name)
+        let served = self.profiles.of(&pod.spec().scheduler_name).filter(|_| waits);
+        served.map(|served| &served.profile)
     }
 
     /// Decides about pods while there are any, up to a number. Returns true when there may be more.
@@ -237,6 +248,10 @@ impl Scheduling {
             let Ok(permit) = self.bindings.clone().try_acquire_owned() else {
                 return false;
             };
+            if let Some(answered) = self.next_answered() {
+                self.conclude(answered, permit, outcomes);
+                continue;
+            }
             let Some(key) = self.queue.pop(now()) else {
                 return false;
             };
@@ -250,35 +265,76 @@ impl Scheduling {
                 self.queue.remove(&key);
                 continue;
             }
+            let name = &pod.spec().scheduler_name;
+            let (span, attempt) = (self.span(&key, &pod), self.metrics.attempt(name));
+            if self
+                .profiles
+                .of(name)
+                .is_some_and(|served| !served.added.is_empty())
+            {
+                let asked = Asked {
+                    key,
+                    pod,
+                    span,
+                    attempt,
+                };
+                self.ask(asked, outcomes);
+                continue;
+            }
             let report = Report {
-                span: self.span(&key, &pod),
-                attempt: self.metrics.attempt(),
+                span: span.clone(),
+                attempt,
                 permit,
                 outcomes: outcomes.clone(),
             };
-            let span = report.span.clone();
-            let (info, decision) = span.in_scope(|| self.decide_about(&pod));
+            let decided = span.in_scope(|| self.decide_about(&pod, decide));
             report.attempt.decided();
-            match decision {
-                Decision::Bind { node } => self.bind(key, pod, info, node, report),
-                Decision::Unschedulable(why) => self.refuse(key, pod, why, report),
+            match decided.decision {
+                Decision::Bind { node } => self.bind(key, pod, decided.info, node, report),
+                Decision::Unschedulable(why) => self.refuse(pod, decided.info, why, decided.room, report),
             }
         }
         true
     }
 
-    fn decide_about(&mut self, pod: &Pod) -> (Arc<PodInfo>, Decision) {
+    /// `decide` gets the pod with everything that is counted for it, the nodes, where to begin and a number for ties; it
+    /// says also how many nodes it looked at.
+    fn decide_about(
+        &mut self,
+        pod: &Pod,
+        decide: impl FnOnce(&Wanted, &Snapshot, usize, u64) -> (Decision, usize),
+    ) -> Decided {
         #[allow(clippy::disallowed_methods, reason = "equals are chosen by chance")]
-        let tie = rand::random();
+        let (tie, chance) = (rand::random(), rand::random());
         let profiles = self.profiles.clone();
-        let name = &pod.spec().scheduler_name;
-        let profile = profiles.iter().find(|profile| profile.scheduler_name == *name);
+        let default = Profile::default();
+        let served = profiles.of(&pod.spec().scheduler_name);
         self.model.settle();
-        let wanted = self.model.want(pod, profile.unwrap_or(&profiles[0]));
+        let wanted = self
+            .model
+            .want(pod, served.map_or(&default, |served| &served.profile));
         let snapshot = self.model.snapshot();
         let (decision, looked_at) = decide(&wanted, snapshot, self.start, tie);
+        let room = match &decision {
+            Decision::Bind { .. } => None,
+            Decision::Unschedulable(why) => {
+                let budgets = self.sources.budgets.snapshot();
+                let budgets: Vec<Budget> = budgets.values().filter_map(|budget| Budget::of(budget)).collect();
+                let nominated = self.model.nomination(&wanted.info.key).map(|node| &**node);
+                make_room(&wanted, snapshot, why, &budgets, nominated, chance)
+            }
+        };
         self.start = (self.start + looked_at) % snapshot.len().max(1);
-        (wanted.info, decision)
+        Decided {
+            info: wanted.info,
+            decision,
+            room,
+        }
+    }
+
+    /// Where Events about a pod are from.
+    fn recorder_of(&self, pod: &Pod) -> Option<Recorder> {
+        self.recorders.get(&pod.spec().scheduler_name).cloned()
     }
 
     fn bind(&mut self, key: Key, pod: Arc<Entry<Pod>>, info: Arc<PodInfo>, node: Arc<str>, report: Report) {
@@ -287,7 +343,7 @@ impl Scheduling {
         let (waited, metrics) = (self.queue.attempts(&key), self.metrics.clone());
         self.queue.assigned(&key);
         self.model.assume(info, node.clone());
-        let bind = binding::bind(self.client.clone(), self.recorder.clone(), pod, node);
+        let bind = binding::bind(self.client.clone(), self.recorder_of(&pod), pod, node);
         let Report {
             span,
             attempt,
@@ -312,45 +368,14 @@ impl Scheduling {
         );
     }
 
-    fn refuse(&mut self, key: Key, pod: Arc<Entry<Pod>>, why: Why, report: Report) {
-        let Report {
-            span,
-            attempt,
-            permit,
-            outcomes,
-        } = report;
-        attempt.ended("unschedulable", trace::cause_of(&span).as_ref());
-        let message = why.message();
-        span.in_scope(|| {
-            let (object, revision) = (format_args!("pods/{key}"), pod.revision);
-            tracing::info!(object, revision, reason = message, "the pod fits no node");
-        });
-        self.recorder.about(
-            &pod.object,
-            EventType::Warning,
-            "FailedScheduling",
-            message.clone(),
-        );
-        let surroundings = &self.model.snapshot().surroundings;
-        self.queue.refuse(&key, why.plugins, surroundings, now());
-        let write = binding::report_unschedulable(self.client.clone(), pod, message, Nomination::Keep);
-        tokio::spawn(
-            async move {
-                write.await;
-                drop(permit);
-                // Others may have waited for the permit.
-                let _ = outcomes.send(Outcome::Reported).await;
-            }
-            .instrument(span),
-        );
-    }
-
-    fn take_in_outcome(&mut self, outcome: Outcome) {
+    fn take_in_outcome(&mut self, outcome: Outcome, outcomes: &mpsc::Sender<Outcome>) {
         match outcome {
             // The assumption ends when the cache shows the binding.
             Outcome::Bound { key } => self.queue.bound(&key, now()),
             Outcome::Reported => {}
-            Outcome::NotEvicted { key } => self.sources.pods.wake(key),
+            // Rare: whoever waits is tried again, the pod among them.
+            Outcome::NotEvicted => self.happened(Event::Anything),
+            Outcome::Consulted(answered) => self.take_in_answer(*answered, outcomes),
             Outcome::Failed { key, uid } => {
                 if let Some(pod) = self.model.forget(&key, &uid) {
                     self.happened(Event::PodWent(pod));
@@ -369,6 +394,14 @@ impl Scheduling {
         }
         span
     }
+}
+
+/// What came of thinking about a pod.
+struct Decided {
+    info: Arc<PodInfo>,
+    decision: Decision,
+    /// Where it fits nowhere, and its profile has preemption.
+    room: Option<preemption::Outcome>,
 }
 
 /// With what an attempt is ended.

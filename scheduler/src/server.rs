@@ -63,7 +63,7 @@ impl Explain for Answers {
             return Err(Status::failure(Reason::ServiceUnavailable, message).into());
         };
         let key = Key::new(request.namespace, request.name);
-        match questions.why(&key) {
+        match questions.why(&key).await {
             Some(reply) => Ok(Response::new(reply)),
             None => Err(Status::not_found(
                 <gantry_proto::core::v1::Pod as gantry_proto::Kind>::INFO,

@@ -141,7 +141,7 @@ fn several_profiles_and_times_are_read() {
     let text = "
 podInitialBackoffSeconds: 2
 podMaxBackoffSeconds: 20
-leaderElection: {leaderElect: true, leaseDuration: 1m5s, resourceName: mine}
+leaderElection: {leaderElect: true, leaseDuration: 1m5s}
 profiles:
 - schedulerName: one
   percentageOfNodesToScore: 0
@@ -163,10 +163,6 @@ profiles:
         configuration.leader_election.lease_duration,
         Some(Duration::from_secs(65))
     );
-    assert_eq!(
-        configuration.leader_election.resource_name.as_deref(),
-        Some("mine")
-    );
     assert_eq!(configuration.warnings, Vec::<String>::new());
 }
 
@@ -174,6 +170,7 @@ profiles:
 fn what_changes_nothing_is_a_warning() {
     let text = "
 parallelism: 8
+leaderElection: {resourceName: kube-scheduler}
 clientConnection: {kubeconfig: /etc/x}
 profiles:
 - plugins: {filter: {enabled: [{name: VolumeZone}]}}
@@ -182,6 +179,7 @@ profiles:
     let told = parse(text).warnings;
     let starts = [
         "clientConnection",
+        "leaderElection.resourceName",
         "parallelism",
         "profiles[0].pluginConfig[0]",
         "profiles[0].plugins",

@@ -27,7 +27,7 @@ pub struct Eviction {
 /// Returns whether all of it is done; a victim that is gone already counts.
 pub async fn evict(
     client: Client,
-    recorder: Recorder,
+    recorder: Option<Recorder>,
     preemptor: Arc<Entry<Pod>>,
     eviction: Eviction,
 ) -> bool {
@@ -52,7 +52,7 @@ pub async fn evict(
         }
         let (client, recorder, preemptor) = (client.clone(), recorder.clone(), preemptor.clone());
         let node = eviction.node.clone();
-        going.spawn(async move { preempt(&client, &recorder, &preemptor, &victim, &node).await });
+        going.spawn(async move { preempt(&client, recorder.as_ref(), &preemptor, &victim, &node).await });
     }
     while let Some(done) = going.join_next().await {
         all_done &= matches!(done, Ok(true));
@@ -62,7 +62,7 @@ pub async fn evict(
 
 async fn preempt(
     client: &Client,
-    recorder: &Recorder,
+    recorder: Option<&Recorder>,
     preemptor: &Pod,
     victim: &Entry<Pod>,
     node: &str,
@@ -86,7 +86,9 @@ async fn preempt(
         Ok(true) => {
             tracing::info!(object, revision, node, preemptor = %preemptor.key(), "preempted");
             let message = preempted_message(preemptor, node);
-            recorder.about(&victim.object, EventType::Normal, "Preempted", message);
+            if let Some(recorder) = recorder {
+                recorder.about(&victim.object, EventType::Normal, "Preempted", message);
+            }
             true
         }
         Ok(false) => true,

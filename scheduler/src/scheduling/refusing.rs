@@ -7,8 +7,8 @@ use crate::pods::PodInfo;
 use crate::preemption::eviction::{Eviction, evict};
 use crate::preemption::{self, Victims};
 use gantry_client::{Entry, EventType};
-use gantry_proto::Key;
 use gantry_proto::core::v1::Pod;
+use gantry_proto::{Key, Kind as _};
 use gantry_telemetry::trace;
 use std::sync::Arc;
 use tracing::Instrument;
@@ -81,12 +81,14 @@ impl Scheduling {
         } = report;
         attempt.ended(result, trace::cause_of(&span).as_ref());
         span.in_scope(|| {
-            let (object, revision) = (format_args!("pods/{}", refusal_key(&pod)), pod.revision);
+            let (object, revision) = (format_args!("pods/{}", pod.key()), pod.revision);
             tracing::info!(object, revision, reason = refusal.message, "the pod gets no node");
         });
         let recorder = self.recorder_of(&pod);
-        let note = shortened(&refusal.message);
-        recorder.about(&pod.object, EventType::Warning, "FailedScheduling", note);
+        if let Some(recorder) = &recorder {
+            let note = shortened(&refusal.message);
+            recorder.about(&pod.object, EventType::Warning, "FailedScheduling", note);
+        }
         let client = self.client.clone();
         let write = binding::report_refusal(client.clone(), pod.clone(), refusal);
         tokio::spawn(
@@ -135,11 +137,6 @@ impl Scheduling {
             displaced: entries(&lesser),
         }
     }
-}
-
-fn refusal_key(pod: &Pod) -> Key {
-    use gantry_proto::Kind as _;
-    pod.key()
 }
 
 fn shortened(message: &str) -> String {

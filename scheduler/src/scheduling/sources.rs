@@ -3,6 +3,7 @@
 use gantry_client::{Cache, Client};
 use gantry_proto::apps::v1::ReplicaSet;
 use gantry_proto::core::v1::{Namespace, Node, Pod, Service};
+use gantry_proto::policy::v1::PodDisruptionBudget;
 use gantry_proto::{Key, Kind};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,8 @@ pub struct Sources {
     pub namespaces: Source<Namespace>,
     pub services: Source<Service>,
     pub replica_sets: Source<ReplicaSet>,
+    /// Asked when pods would have to go; no decision waits for a change of one.
+    pub budgets: Cache<PodDisruptionBudget>,
     changed: Arc<Notify>,
 }
 
@@ -34,6 +37,7 @@ impl Sources {
             namespaces: Source::new(client, &changed, shutdown),
             services: Source::new(client, &changed, shutdown),
             replica_sets: Source::new(client, &changed, shutdown),
+            budgets: Cache::builder(client.clone()).spawn(shutdown.clone()),
             changed,
         }
     }
@@ -46,6 +50,7 @@ impl Sources {
             self.namespaces.cache.synced(),
             self.services.cache.synced(),
             self.replica_sets.cache.synced(),
+            self.budgets.synced(),
         );
     }
 
