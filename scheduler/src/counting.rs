@@ -122,7 +122,7 @@ impl<'a> Recount<'a> {
         let snapshot = self.snapshot;
         let topology = self.topologies.entry(key.clone()).or_insert_with(|| {
             let mut topology = Topology::new(key.clone());
-            for node in snapshot.from(0) {
+            for node in snapshot.nodes() {
                 topology.set_node(node.slot, Some(&node.labels));
             }
             Arc::new(topology)
@@ -136,7 +136,7 @@ impl Counter for Recount<'_> {
         let topology = self.topology(&question.topology_key);
         let surroundings: &Surroundings = &self.snapshot.surroundings;
         let mut counts = DomainCounts::default();
-        for node in self.snapshot.from(0) {
+        for node in self.snapshot.nodes() {
             let Some(domain) = topology.domain_of(node.slot) else {
                 continue;
             };
@@ -156,7 +156,7 @@ impl Counter for Recount<'_> {
 
     fn said_of(&mut self, pod: &PodInfo, namespace_labels: &Labels) -> Vec<(Carried, Tally)> {
         let mut counts_by_question: HashMap<Question, DomainCounts> = HashMap::new();
-        for node in self.snapshot.from(0).filter(|node| node.pods_with_affinity > 0) {
+        for node in self.snapshot.nodes().filter(|node| node.pods_with_affinity > 0) {
             for question in node.pods.iter().flat_map(|pod| carried(pod)) {
                 let Who::Carrying(_, term) = &question.who else {
                     continue;

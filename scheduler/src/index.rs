@@ -181,7 +181,7 @@ impl Index {
     fn topology(&mut self, key: &Arc<str>, snapshot: &Snapshot) -> Arc<Topology> {
         let topology = self.topologies.entry(key.clone()).or_insert_with(|| {
             let mut topology = Topology::new(key.clone());
-            for node in snapshot.from(0) {
+            for node in snapshot.nodes() {
                 topology.set_node(node.slot, Some(&node.labels));
             }
             Arc::new(topology)
@@ -325,7 +325,7 @@ where
         let mut counts = DomainCounts::default();
         let everywhere = question.place == Place::default();
         let mut included = Vec::new();
-        for node in self.snapshot.from(0) {
+        for node in self.snapshot.nodes() {
             let is_included = everywhere || question.place.includes(node);
             if !everywhere {
                 let index = node.slot as usize;

@@ -196,6 +196,11 @@ impl Snapshot {
         self.from(0).map(|node| (&node.facts.name, node))
     }
 
+    /// All nodes in any order, also while their order is not up to date.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<NodeInfo>> {
+        self.nodes_by_slot.iter().flatten()
+    }
+
     /// All nodes, beginning with the one at a place in their order.
     pub fn from(&self, start: usize) -> impl Iterator<Item = &Arc<NodeInfo>> {
         let (before, after) = self.order.split_at(start.min(self.order.len()));

@@ -139,7 +139,6 @@ fn what_is_kept_up_to_date_is_what_counting_anew_gives() {
         let asked = questions();
         for step in 0..120 {
             random.step(&mut model);
-            model.settle();
             let told = format!("seed {seed}, step {step}");
             for question in &asked {
                 if random.below(3) == 0 {
