@@ -6,7 +6,7 @@
 //! Guarantees: a state shows exactly the store at its revision; revisions of successive states never decrease;
 //! every change after the history's start is in it once, in order.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -56,6 +56,8 @@ pub struct Cache {
     /// Wakes the follower to ask the store how far the watch is.
     progress_wanted: Notify,
     pages: Mutex<pages::Ring>,
+    /// How far somebody has read the present state.
+    read: AtomicI64,
     /// What watches that have just begun have not sent yet.
     initial: initial::Shelf,
     /// For the metrics.
@@ -79,6 +81,7 @@ impl Cache {
             state: watch::Sender::new(Arc::new(State::default())),
             progress_wanted: Notify::new(),
             pages: Mutex::default(),
+            read: AtomicI64::new(0),
             initial: initial::Shelf::default(),
             seen: Seen::default(),
         })
@@ -148,7 +151,10 @@ impl Cache {
 
     async fn store_revision(&self) -> Result<i64, Status> {
         match timeout(PATIENCE, self.store.current_revision()).await {
-            Ok(Ok(revision)) => Ok(revision),
+            Ok(Ok(revision)) => {
+                self.read.fetch_max(revision, Ordering::Relaxed);
+                Ok(revision)
+            }
             Ok(Err(error)) => Err(unavailable(&error.to_string())),
             Err(_) => Err(unavailable("the store did not answer in time")),
         }

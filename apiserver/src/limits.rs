@@ -47,8 +47,8 @@ impl Default for Config {
         Config {
             seats: DEFAULT_READS + DEFAULT_WRITES,
             lasting_calls: DEFAULT_LASTING_CALLS,
-            // What Kubernetes' shuffle sharding leaves to one flow: six queues of 50.
-            waiting: 300,
+            // As many as one connection carries, so that a burst of the controller-manager waits and is not refused.
+            waiting: 1000,
             // A quarter of Kubernetes' request timeout, as there.
             patience: Duration::from_secs(15),
         }

@@ -321,8 +321,9 @@ impl Metrics {
         Pending::new(self, request)
     }
 
-    /// Counts an answered request that the current span belongs to, with how long it took once it had its seat.
-    fn answered(&self, request: &Request, code: i32, took: Duration) {
+    /// Counts an answered request that the current span belongs to, with how long it took, and how much of that it
+    /// waited for a seat.
+    fn answered(&self, request: &Request, code: i32, (took, waited): (Duration, Duration)) {
         let outcome = Outcome {
             request: request.clone(),
             code,
@@ -334,7 +335,7 @@ impl Metrics {
                 .observe(took.as_secs_f64(), trace::current_cause().as_ref());
             self.sli_seconds
                 .get_or_create(&request.kept())
-                .observe(took.as_secs_f64());
+                .observe(took.saturating_sub(waited).as_secs_f64());
         }
     }
 
@@ -423,7 +424,7 @@ mod tests {
     fn requests_have_kubernetes_labels_and_nothing_that_a_client_made_up() {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry);
-        let took = Duration::from_millis(3);
+        let took = (Duration::from_millis(3), Duration::from_millis(1));
         let bind = Request::of(Verb::Create, "pods", "binding", "default", "web");
         metrics.answered(&bind, 201, took);
         let apply = Request::of(Verb::Patch, "deployments.apps", "", "default", "web").dry(true);
@@ -450,7 +451,7 @@ mod tests {
         for line in [
             "apiserver_request_total{verb=\"POST\",dry_run=\"\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"binding\",scope=\"resource\",component=\"apiserver\",code=\"201\"} 1",
             "apiserver_request_duration_seconds_count{verb=\"PATCH\",dry_run=\"All\",group=\"apps\",version=\"v1\",resource=\"deployments\",subresource=\"\",scope=\"resource\",component=\"apiserver\"} 1",
-            "apiserver_request_sli_duration_seconds_sum{verb=\"POST\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"binding\",scope=\"resource\",component=\"apiserver\"} 0.003",
+            "apiserver_request_sli_duration_seconds_sum{verb=\"POST\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"binding\",scope=\"resource\",component=\"apiserver\"} 0.002",
             "apiserver_response_sizes_sum{verb=\"LIST\",group=\"\",version=\"v1\",resource=\"nodes\",subresource=\"\",scope=\"cluster\",component=\"apiserver\"} 5000.0",
             "apiserver_request_terminations_total{verb=\"GET\",group=\"\",version=\"\",resource=\"unknown\",subresource=\"unknown\",scope=\"resource\",component=\"apiserver\",code=\"429\"} 1",
             "apiserver_request_total{verb=\"GET\",dry_run=\"\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"log\",scope=\"resource\",component=\"apiserver\",code=\"200\"} 1",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use gantry_proto::KindInfo;
 
@@ -54,11 +54,17 @@ pub struct Sender {
     pub trail: Trail,
 }
 
+/// How long a request waited until it was let in; it carries this where it waited at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waited(pub Duration);
+
 /// Who asks, and when.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub user: Arc<User>,
     pub now: SystemTime,
+    /// How long the request waited until it was let in.
+    pub waited: Duration,
     /// Where the audit log is told what the request is about.
     pub trail: Trail,
 }

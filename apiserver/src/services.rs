@@ -10,7 +10,7 @@ use prost::Message as _;
 use crate::audit::Trail;
 use crate::authentication::User;
 use crate::metrics::{self, Metrics};
-use crate::request::{Caller, Sender};
+use crate::request::{Caller, Sender, Waited};
 
 pub mod resources;
 mod discovery;
@@ -40,9 +40,11 @@ fn caller<T>(request: &tonic::Request<T>) -> Caller {
         user: Arc::new(User::anonymous()),
         trail: Trail::default(),
     });
+    let waited = request.extensions().get::<Waited>().copied();
     Caller {
         user: sender.user,
         now: SystemTime::now(),
+        waited: waited.unwrap_or_default().0,
         trail: sender.trail,
     }
 }

@@ -9,6 +9,7 @@
 //! from its place when it comes back, and is told `Expired` only if the history has moved past it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +32,10 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 /// its end once more, so that its client resumes from close to the present.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+/// Where somebody has read the kind's present state, the watches are told sooner that they have it too: whoever writes
+/// and is not sure what became of it reads, and then waits for its watch to be as far. This is the shortest time
+/// between two such bookmarks.
+const BOOKMARK_SPACING: Duration = Duration::from_secs(10);
 
 /// What a watch tells its client.
 #[derive(Clone, Debug)]
@@ -46,6 +51,18 @@ pub enum Delivery {
     },
     /// The watch ends: the client has to list again.
     Error(Box<Status>),
+}
+
+impl Delivery {
+    /// How far the client is that has got it.
+    fn revision(&self) -> i64 {
+        match self {
+            Delivery::Added(entry) | Delivery::Modified(entry) => entry.revision,
+            Delivery::Deleted(gone) => gone.revision,
+            Delivery::Bookmark { revision, .. } => *revision,
+            Delivery::Error(_) => 0,
+        }
+    }
 }
 
 /// An object that left the selection, or is no more.
@@ -88,18 +105,37 @@ enum Phase {
 
 /// When a watch gets bookmarks.
 struct Bookmarks {
-    /// `None` when no more come.
+    /// `None` when no more come by the clock.
     next: Option<Instant>,
+    /// When the last one was.
+    last: Option<Instant>,
+    /// How far the client is, as far as it was told.
+    told: i64,
     /// When the watch ends.
     end: Instant,
 }
 
 impl Bookmarks {
-    fn moved_on(self, now: Instant) -> Bookmarks {
+    fn new(now: Instant, end: Instant, told: i64) -> Bookmarks {
         Bookmarks {
-            next: next_bookmark(now, self.end),
-            ..self
+            next: next_bookmark(now, end),
+            last: None,
+            told,
+            end,
         }
+    }
+
+    /// When the next one is due. `position` is how far the watch is, and `read` how far somebody has read.
+    fn due(&self, position: i64, read: i64) -> Option<Instant> {
+        let is_news = self.told < read && read <= position;
+        let soon = is_news.then(|| self.last.map_or(Instant::now(), |last| last + BOOKMARK_SPACING));
+        [self.next, soon].into_iter().flatten().min()
+    }
+
+    fn sent(&mut self, revision: i64, now: Instant) {
+        self.next = next_bookmark(now, self.end);
+        self.last = Some(now);
+        self.told = self.told.max(revision);
     }
 }
 
@@ -125,10 +161,12 @@ impl Watcher {
             Ok(phase) => phase,
             Err(status) => Phase::Refused(Box::new(status)),
         };
-        let bookmarks = bookmarks.then(|| Bookmarks {
-            next: next_bookmark(Instant::now(), end),
-            end,
-        });
+        let told = match phase {
+            // The client is there already.
+            Phase::Following { position } => position,
+            _ => 0,
+        };
+        let bookmarks = bookmarks.then(|| Bookmarks::new(Instant::now(), end, told));
         Ok(Watcher {
             states: cache.state.subscribe(),
             cache,
@@ -161,7 +199,10 @@ impl Watcher {
                     self.phase = Phase::Following {
                         position: step.position,
                     };
-                    if !step.deliveries.is_empty() {
+                    if let Some(last) = step.deliveries.last() {
+                        if let Some(bookmarks) = &mut self.bookmarks {
+                            bookmarks.told = bookmarks.told.max(last.revision());
+                        }
                         return Some(step.deliveries);
                     }
                     if !step.caught_up {
@@ -204,19 +245,22 @@ impl Watcher {
             return deliveries;
         }
         self.phase = Phase::Following { position: revision };
-        match &self.bookmarks {
-            Some(_) => vec![Delivery::Bookmark {
-                revision,
-                ends_initial: true,
-            }],
-            None => Vec::new(),
-        }
+        let Some(bookmarks) = &mut self.bookmarks else {
+            return Vec::new();
+        };
+        bookmarks.told = revision;
+        vec![Delivery::Bookmark {
+            revision,
+            ends_initial: true,
+        }]
     }
 
     /// Waits for a change, or until a bookmark is due, which says that everything up to `told` was told. `None` when
     /// the cache is gone.
     async fn wait(&mut self, told: Option<i64>) -> Option<Option<Delivery>> {
-        let Some(due) = self.bookmarks.as_ref().and_then(|bookmarks| bookmarks.next) else {
+        let read = self.cache.read.load(Ordering::Relaxed);
+        let due = |bookmarks: &Bookmarks| bookmarks.due(told.unwrap_or(0), read);
+        let Some(due) = self.bookmarks.as_ref().and_then(due) else {
             self.states.changed().await.ok()?;
             return Some(None);
         };
@@ -226,8 +270,9 @@ impl Watcher {
                 Some(None)
             }
             () = tokio::time::sleep_until(due) => {
-                let now = Instant::now();
-                self.bookmarks = self.bookmarks.take().map(|bookmarks| bookmarks.moved_on(now));
+                if let Some(bookmarks) = &mut self.bookmarks {
+                    bookmarks.sent(told.unwrap_or(0), Instant::now());
+                }
                 Some(told.map(|revision| Delivery::Bookmark { revision, ends_initial: false }))
             }
         }
@@ -328,6 +373,24 @@ fn too_old(position: i64, old: &TooOld) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_as_far_as_somebody_has_read_is_told_so_soon_but_not_all_the_time() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut bookmarks = Bookmarks::new(start, at(300), 5);
+        let check = |bookmarks: &Bookmarks, position: i64, read: i64, expected: u64| {
+            let due = bookmarks.due(position, read);
+            assert_eq!(due, Some(at(expected)), "at {position}, read {read}");
+        };
+        check(&bookmarks, 9, 0, 60);
+        check(&bookmarks, 9, 5, 60);
+        check(&bookmarks, 9, 7, 0);
+        check(&bookmarks, 6, 7, 60);
+        bookmarks.sent(9, start);
+        check(&bookmarks, 9, 7, 60);
+        check(&bookmarks, 12, 11, 10);
+    }
 
     #[tokio::test]
     async fn bookmarks_come_once_a_minute_and_shortly_before_the_end() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gantry_telemetry::metrics::Registry;
 use tokio::sync::oneshot;
@@ -49,10 +50,11 @@ impl Gate {
     pub async fn enter(self: &Arc<Self>, user: &User) -> Result<Seat, Refusal> {
         let flow = flow_of(user);
         let began = Instant::now();
-        let result = self.wait(flow, user.name.as_str().into()).await;
-        self.metrics.waited(flow, began.elapsed(), result.is_ok());
-        match &result {
-            Ok(_) => self.metrics.seated(flow),
+        let mut result = self.wait(flow, user.name.as_str().into()).await;
+        let waited = began.elapsed();
+        self.metrics.waited(flow, waited, result.is_ok());
+        match &mut result {
+            Ok(seat) => seat.waited = waited,
             Err(why) => self.metrics.refused(flow, *why),
         }
         result
@@ -67,11 +69,7 @@ impl Gate {
                 Arrival::Refused => return Err(Refusal::QueueFull),
                 Arrival::Seated => {
                     drop(state);
-                    return Ok(Seat {
-                        gate: self.clone(),
-                        flow,
-                        user,
-                    });
+                    return Ok(Seat::new(self, flow, user));
                 }
                 Arrival::Waits => {
                     let (sender, bell) = oneshot::channel();
@@ -141,11 +139,8 @@ struct Waiting<'a> {
 
 impl Waiting<'_> {
     fn sit(&mut self) -> Option<Seat> {
-        Some(Seat {
-            gate: self.gate.clone(),
-            flow: self.flow,
-            user: self.user.take()?,
-        })
+        let user = self.user.take()?;
+        Some(Seat::new(self.gate, self.flow, user))
     }
 }
 
@@ -170,6 +165,20 @@ pub struct Seat {
     gate: Arc<Gate>,
     flow: Flow,
     user: Arc<str>,
+    /// How long the request waited for it.
+    pub waited: Duration,
+}
+
+impl Seat {
+    fn new(gate: &Arc<Gate>, flow: Flow, user: Arc<str>) -> Seat {
+        gate.metrics.seated(flow);
+        Seat {
+            gate: gate.clone(),
+            flow,
+            user,
+            waited: Duration::ZERO,
+        }
+    }
 }
 
 impl Drop for Seat {
@@ -200,8 +209,6 @@ impl Drop for Stay {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures::FutureExt as _;
 
     use super::*;

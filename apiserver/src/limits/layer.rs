@@ -16,7 +16,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::gate::{Gate, Stay};
 use crate::metrics::{self, Metrics};
-use crate::request::{Sender, Verb};
+use crate::request::{Sender, Verb, Waited};
 
 /// When a refused request may come again, as in Kubernetes.
 const RETRY_SECONDS: u8 = 1;
@@ -49,7 +49,7 @@ fn use_of(path: &str) -> Use {
 /// Lets a request pass when its user may have it carried out.
 pub async fn limit(
     State((gate, metrics)): State<(Arc<Gate>, Metrics)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let path = request.uri().path();
@@ -82,6 +82,9 @@ pub async fn limit(
         },
         Use::Lasting | Use::Free => None,
     };
+    if let Some(seat) = &seat {
+        request.extensions_mut().insert(Waited(seat.waited));
+    }
     let response = next.run(request).await;
     drop(seat);
     match stay {

@@ -1,6 +1,6 @@
 //! A request from its start until it is counted.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Metrics, Request};
 
@@ -15,6 +15,7 @@ pub struct Pending<'a> {
     metrics: &'a Metrics,
     request: &'a Request,
     start: Instant,
+    waited: Duration,
     is_answered: bool,
 }
 
@@ -24,8 +25,15 @@ impl<'a> Pending<'a> {
             metrics,
             request,
             start: super::now(),
+            waited: Duration::ZERO,
             is_answered: false,
         }
+    }
+
+    /// It has waited for its seat before.
+    pub fn after(mut self, waited: Duration) -> Pending<'a> {
+        self.waited = waited;
+        self
     }
 
     pub fn answered(mut self, code: i32) {
@@ -34,7 +42,9 @@ impl<'a> Pending<'a> {
     }
 
     fn count(&self, code: i32) {
-        self.metrics.answered(self.request, code, self.start.elapsed());
+        let took = self.start.elapsed();
+        self.metrics
+            .answered(self.request, code, (took + self.waited, self.waited));
     }
 }
 

@@ -174,7 +174,7 @@ impl ResourcesService {
         request: &metrics::Request,
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<Response<T>, tonic::Status> {
-        let pending = self.metrics.pending(request);
+        let pending = self.metrics.pending(request).after(caller.waited);
         let result = {
             let _counted = self.metrics.begin(request);
             work.await
