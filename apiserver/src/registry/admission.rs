@@ -3,10 +3,10 @@
 
 use gantry_proto::core::v1::Namespace;
 use gantry_proto::meta::v1::{ObjectMeta, Status, StatusCause, StatusDetails};
-use gantry_proto::{Key, KindInfo};
+use gantry_proto::{Key, Kind as _, KindInfo};
+use gantry_store::{Compare, KeyValue, Txn};
 
 use super::Registry;
-use crate::strategy::Object;
 
 /// The refusal of a plug-in. An object whose name is still to be generated is called by what its name will begin with
 /// (apiserver/pkg/admission/errors.go, NewForbidden).
@@ -19,45 +19,86 @@ pub(super) fn forbidden(info: &KindInfo, metadata: &ObjectMeta, why: &str) -> St
     Status::forbidden(info, name, why)
 }
 
+/// A namespace that takes new objects, at this revision. A write into it compares that it is still so, because the
+/// cache may be behind, and what is created while the namespace ends would be left over.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    store_key: String,
+    revision: i64,
+}
+
+impl Standing {
+    /// Makes the transaction depend on the namespace, which is the last that it reads when it fails.
+    pub fn join(&self, txn: &mut Txn) {
+        txn.compare.push(Compare::ModRevision {
+            key: self.store_key.clone(),
+            revision: self.revision,
+        });
+        txn.read_on_failure.push(self.store_key.clone());
+    }
+
+    /// Whether the namespace was written since, or is gone.
+    pub fn has_moved(&self, found: Option<&KeyValue>) -> bool {
+        found.is_none_or(|kv| kv.mod_revision != self.revision)
+    }
+}
+
 impl Registry {
     /// Refuses to create something in a namespace that is not there or on its way out
-    /// (apiserver/pkg/admission/plugin/namespace/lifecycle).
+    /// (apiserver/pkg/admission/plugin/namespace/lifecycle). `None` for what is in no namespace.
     pub(super) async fn check_namespace(
         &self,
         info: &'static KindInfo,
-        object: &dyn Object,
-    ) -> Result<(), Status> {
+        metadata: &ObjectMeta,
+    ) -> Result<Option<Standing>, Status> {
         if !info.namespaced {
-            return Ok(());
+            return Ok(None);
         }
-        let key = Key::cluster(&object.metadata().namespace);
-        let namespaces = self.cache::<Namespace>()?;
-        if namespaces.get(&key).is_some_and(|entry| !entry.is_going) {
-            return Ok(());
+        let key = Key::cluster(&metadata.namespace);
+        let cached = self.cache::<Namespace>()?.get(&key);
+        match cached.filter(|entry| !entry.is_going) {
+            Some(entry) => Ok(Some(Standing {
+                store_key: Namespace::INFO.storage_key(&key),
+                revision: entry.revision,
+            })),
+            // Another server may have made it a moment ago.
+            None => self.look_at_namespace(info, metadata).await.map(Some),
         }
-        // Another server may have made it a moment ago.
-        let namespace = self.current(namespaces, &key).await?;
-        if namespace.object.metadata().deletion_timestamp.is_none() {
-            return Ok(());
-        }
-        let why = format!(
-            "unable to create new content in namespace {} because it is being terminated",
-            key.name
-        );
-        let mut status = forbidden(info, object.metadata(), &why);
-        let details = status.details.get_or_insert_with(StatusDetails::default);
-        details.causes.push(StatusCause {
-            reason: "NamespaceTerminating".into(),
-            message: format!("namespace {} is being terminated", key.name),
-            field: "metadata.namespace".into(),
-        });
-        Err(status)
     }
+
+    /// The same, as the store has the namespace.
+    pub(super) async fn look_at_namespace(
+        &self,
+        info: &'static KindInfo,
+        metadata: &ObjectMeta,
+    ) -> Result<Standing, Status> {
+        let key = Key::cluster(&metadata.namespace);
+        let namespace = self.current(self.cache::<Namespace>()?, &key).await?;
+        if namespace.object.metadata().deletion_timestamp.is_some() {
+            return Err(terminating(info, metadata));
+        }
+        Ok(Standing {
+            store_key: Namespace::INFO.storage_key(&key),
+            revision: namespace.revision,
+        })
+    }
+}
+
+fn terminating(info: &KindInfo, metadata: &ObjectMeta) -> Status {
+    let namespace = &metadata.namespace;
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let mut status = forbidden(info, metadata, &why);
+    let details = status.details.get_or_insert_with(StatusDetails::default);
+    details.causes.push(StatusCause {
+        reason: "NamespaceTerminating".into(),
+        message: format!("namespace {namespace} is being terminated"),
+        field: "metadata.namespace".into(),
+    });
+    status
 }
 
 #[cfg(test)]
 mod tests {
-    use gantry_proto::Kind as _;
     use gantry_proto::core::v1::Pod;
 
     use super::*;

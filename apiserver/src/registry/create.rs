@@ -8,9 +8,10 @@ use gantry_proto::status::Reason;
 use gantry_proto::{Key, KindInfo, envelope, wire};
 use gantry_store::{Compare, KeyValue, Op, Txn};
 
+use super::admission::Standing;
 use super::commit::{self, Commit, Intended};
 use super::unsupported_events::unsupported;
-use super::{Registry, Writer, Written, bad_request, metadata, names};
+use super::{Registry, Writer, Written, bad_request, current, metadata, names};
 use crate::allocation::{self, Allocation};
 use crate::authorization;
 use crate::cache::Cache;
@@ -20,6 +21,8 @@ use crate::strategy::Object;
 const NAME_ATTEMPTS: usize = 8;
 /// How often addresses and ports are chosen at random before the free ones are listed, and then again.
 const ALLOCATION_ATTEMPTS: usize = 16;
+/// How often the namespace may change under a creation. Namespaces hardly ever do.
+const NAMESPACE_MOVES: usize = 16;
 /// When a client may try again whose name, or whose prefix of names, was taken.
 const NAME_RETRY_SECONDS: i32 = 1;
 
@@ -41,8 +44,9 @@ impl Registry {
         } = creation;
         let (info, strategy) = (cache.kind(), cache.strategy());
         check_placement(info, &*object)?;
+        let double_owners = metadata::remove_double_owners(object.metadata_mut(), "");
         strategy.set_defaults(&mut *object);
-        self.check_namespace(info, &*object).await?;
+        let standing = self.check_namespace(info, object.metadata()).await?;
         authorization::admit(&writer.user, &*object, None)?;
         self.admit_priority(&mut *object).await?;
         let version = std::mem::take(&mut object.metadata_mut().resource_version);
@@ -64,13 +68,17 @@ impl Registry {
         }
         let mut written = match (dry_run, generates) {
             (true, _) => self.pretend_to_insert(cache, &mut *object).await,
-            (false, false) => self.insert(cache, &mut *object, writer.fence.as_ref()).await,
+            (false, false) => {
+                self.insert_into(standing, cache, &mut *object, writer.fence.as_ref())
+                    .await
+            }
             (false, true) => {
-                self.insert_under_new_names(cache, &mut *object, writer.fence.as_ref())
+                self.insert_under_new_names(standing, cache, &mut *object, writer.fence.as_ref())
                     .await
             }
         }?;
-        written.warnings = strategy.warnings(&*object, None);
+        written.warnings = double_owners.into_iter().collect();
+        written.warnings.extend(strategy.warnings(&*object, None));
         if !dry_run {
             let fields = unsupported(&written.warnings);
             self.tell_unsupported(info, &written.raw, &fields, now).await;
@@ -80,17 +88,18 @@ impl Registry {
 
     async fn insert_under_new_names(
         &self,
+        standing: Option<Standing>,
         cache: &Cache,
         object: &mut dyn Object,
         fence: Option<&Fence>,
     ) -> Result<Written, Status> {
         for _ in 1..NAME_ATTEMPTS {
-            match self.insert(cache, object, fence).await {
+            match self.insert_into(standing.clone(), cache, object, fence).await {
                 Err(status) if status.reason_code() == Reason::AlreadyExists => give_name(object),
                 result => return result,
             }
         }
-        self.insert(cache, object, fence).await
+        self.insert_into(standing, cache, object, fence).await
     }
 
     /// What [`Registry::insert`] would do, without doing it.
@@ -118,10 +127,22 @@ impl Registry {
         object: &mut dyn Object,
         fence: Option<&Fence>,
     ) -> Result<Written, Status> {
+        self.insert_into(None, cache, object, fence).await
+    }
+
+    /// The same, where the namespace must be as it was seen.
+    async fn insert_into(
+        &self,
+        mut standing: Option<Standing>,
+        cache: &Cache,
+        object: &mut dyn Object,
+        fence: Option<&Fence>,
+    ) -> Result<Written, Status> {
         let info = cache.kind();
         let key = Key::new(&object.metadata().namespace, &object.metadata().name);
         let store_key = info.storage_key(&key);
-        for attempt in 0..ALLOCATION_ATTEMPTS {
+        let (mut attempt, mut moves) = (0, 0);
+        while attempt < ALLOCATION_ATTEMPTS {
             let (raw, allocation) = if allocation::concerns(object) {
                 let mut candidate = object.boxed_clone();
                 let allocation = self.allocate(&mut *candidate, None, attempt)?;
@@ -143,6 +164,9 @@ impl Registry {
                 read_on_failure: vec![store_key.clone()],
             };
             allocation.join(&mut txn);
+            if let Some(standing) = &standing {
+                standing.join(&mut txn);
+            }
             match self.commit(info, "create", txn, intended, None, fence).await? {
                 Commit::Done(revision) => {
                     return Ok(Written {
@@ -151,12 +175,23 @@ impl Registry {
                         warnings: Vec::new(),
                     });
                 }
-                Commit::Lost(found) => {
+                Commit::Lost(mut found) => {
+                    let namespace = standing.as_ref().and_then(|_| found.pop().flatten());
                     let mut found = found.into_iter();
                     if let Some(existing) = found.next().flatten() {
                         return Err(already_exists(info, object.metadata(), &existing));
                     }
                     allocation.refuse_taken(info, &key.name, found)?;
+                    let has_moved = |standing: &Standing| standing.has_moved(namespace.as_ref());
+                    if standing.as_ref().is_some_and(has_moved) {
+                        moves += 1;
+                        if moves == NAMESPACE_MOVES {
+                            return Err(current::out_of_time());
+                        }
+                        standing = Some(self.look_at_namespace(info, object.metadata()).await?);
+                    } else {
+                        attempt += 1;
+                    }
                 }
             }
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::current::Current;
 use super::update::{Endpoint, Proposal};
-use super::{Registry, Writer, Written, bad_request, placement};
+use super::{Registry, Writer, Written, bad_request, metadata, placement};
 use crate::cache::Cache;
 use crate::codec::{self, Validation};
 
@@ -124,7 +124,7 @@ impl Registry {
 fn proposal(cache: &Cache, current: &Current, patch: &Patch) -> Result<(Proposal, Vec<String>), Status> {
     let (strategy, object) = (cache.strategy(), &*current.object);
     let change = &patch.change;
-    let (mut proposal, complaints) = if patch.endpoint == Endpoint::Scale {
+    let (mut proposal, mut complaints) = if patch.endpoint == Endpoint::Scale {
         let scale = strategy.scale(object).ok_or_else(super::no_such_resource)?;
         let patched = change.apply(Scale::MESSAGE, codec::scale_to_json(&scale))?;
         let scale =
@@ -140,6 +140,8 @@ fn proposal(cache: &Cache, current: &Current, patch: &Patch) -> Result<(Proposal
     };
     placement::settle_namespace(cache.kind(), &patch.key.namespace, proposal.metadata_mut())?;
     placement::check_name(&patch.key, proposal.metadata())?;
+    let seen = " after mutating admission happens";
+    complaints.extend(metadata::remove_double_owners(proposal.metadata_mut(), seen));
     Ok((proposal, complaints))
 }
 

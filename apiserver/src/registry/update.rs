@@ -12,8 +12,8 @@ use gantry_proto::{Key, Kind as _, KindInfo};
 use super::current::{Current, Intent};
 use super::unsupported_events::unsupported_since;
 use super::{
-    Creation, Registry, Writer, Written, fate, is_namespace, no_such_resource, placement, preconditions,
-    priority, scale, version,
+    Creation, Registry, Writer, Written, fate, is_namespace, metadata, no_such_resource, placement,
+    preconditions, priority, scale, version,
 };
 use crate::allocation::{self, Allocation};
 use crate::authentication::User;
@@ -99,12 +99,13 @@ impl Registry {
         let Update {
             key,
             endpoint,
-            proposal,
+            mut proposal,
             writer,
             dry_run,
             now,
         } = update;
         let info = cache.kind();
+        let double_owners = metadata::remove_double_owners(proposal.metadata_mut(), "");
         placement::check_name(&key, proposal.metadata())?;
         self.catch_up(cache).await?;
         let conditions = Preconditions {
@@ -128,7 +129,7 @@ impl Registry {
         if !dry_run {
             self.tell_unsupported(info, &written.raw, &unsupported, now).await;
         }
-        written.warnings = warnings;
+        written.warnings = double_owners.into_iter().chain(warnings).collect();
         Ok(written)
     }
 

@@ -27,7 +27,7 @@ rules:
   - level: Metadata
     resources: [{group: "", resources: [pods/log]}]
   - level: Request
-    verbs: [delete]
+    verbs: [delete, deletecollection]
     omitStages: [RequestReceived]
   - level: RequestResponse
     resources: [{group: apps}]
@@ -258,6 +258,34 @@ async fn a_deletion_is_recorded_with_its_options_and_stages_are_left_out_as_the_
         deleted[1]["responseStatus"]["message"],
         "deployments.apps \"web\" not found"
     );
+}
+
+#[tokio::test]
+async fn a_collections_deletion_is_recorded_and_counted_once_for_all_its_objects() {
+    let cluster = start().await;
+    let admin = cluster.admin().await;
+    admin.create(&deployment()).await.unwrap();
+    let request = api::DeleteCollectionRequest {
+        namespace: "default".into(),
+        options: Some(DeleteOptions {
+            grace_period_seconds: Some(3),
+            ..DeleteOptions::default()
+        }),
+        ..Default::default()
+    };
+    admin.delete_collection::<Deployment>(request).await.unwrap();
+    let folder = &cluster.files.folder;
+    let verb = "deletecollection";
+    let events = recorded(folder, |events| of(events, verb, "deployments").len() == 1).await;
+    let deleted = of(&events, verb, "deployments")[0];
+    assert_eq!(deleted["objectRef"]["namespace"], "default");
+    assert!(deleted["objectRef"]["name"].is_null());
+    assert_eq!(deleted["requestObject"]["gracePeriodSeconds"], 3);
+    assert!(of(&events, "delete", "deployments").is_empty());
+    let told = gantry_telemetry::metrics::encode(&cluster.metrics);
+    let line = "apiserver_request_total{verb=\"DELETECOLLECTION\",dry_run=\"\",group=\"apps\",version=\"v1\",\
+                resource=\"deployments\",subresource=\"\",scope=\"namespace\",component=\"apiserver\",code=\"200\"} 1";
+    assert!(told.contains(line), "{told}");
 }
 
 #[tokio::test]

@@ -399,3 +399,28 @@ async fn options_that_nobody_can_mean_delete_nothing() {
         "Name parameter invalid: \"a/b\": may not contain '/'"
     );
 }
+
+#[tokio::test]
+async fn a_namespace_that_ends_takes_nothing_in_at_any_server() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let elsewhere = cluster.another_server().await;
+    let elsewhere = cluster
+        .client_of(elsewhere, "kubernetes-admin", &["system:masters"])
+        .await;
+    for number in 0..20 {
+        let name = format!("team-{number}");
+        let mut inside = map("before", "");
+        inside.metadata_mut().namespace.clone_from(&name);
+        let namespace: Namespace = object(&format!(r#"{{"metadata": {{"name": "{name}"}}}}"#));
+        admin.create(&namespace).await.unwrap();
+        elsewhere.create(&inside).await.unwrap();
+        admin
+            .delete::<Namespace>("", &name, DeleteOptions::default())
+            .await
+            .unwrap();
+        inside.metadata_mut().name = "after".into();
+        let refused = elsewhere.create(&inside).await.unwrap_err();
+        assert_eq!(refused.reason_code(), Reason::Forbidden, "{refused:?}");
+    }
+}
