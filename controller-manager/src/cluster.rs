@@ -133,6 +133,14 @@ macro_rules! cached {
     };
 }
 
+impl Cluster {
+    /// Whether the namespace is known to be being deleted.
+    pub fn is_ending(&self, namespace: &str) -> bool {
+        let namespace = self.namespaces.get(&Key::cluster(namespace));
+        namespace.is_some_and(|namespace| namespace.metadata().deletion_timestamp.is_some())
+    }
+}
+
 /// The kind has no cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotCached;

@@ -154,7 +154,8 @@ impl<C: Controller> Driver<C> {
         let causes = self.wakes.take_causes(key);
         let decided = self.controller.decide(cluster, key, &memory).await;
         match decided {
-            Ok(Some(actions)) => {
+            Ok(Some(mut actions)) => {
+                actions.retain(|action| !is_vain(action, |namespace| cluster.is_ending(namespace)));
                 self.act(key, &mut memory, actions, causes, cluster, recorder)
                     .await;
                 let gate = memory.gate.clone();
@@ -337,6 +338,14 @@ impl<C: Controller> Driver<C> {
     fn lock(&self) -> MutexGuard<'_, HashMap<C::Key, Memory>> {
         // No code that holds the lock can panic half way through a change.
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nothing can be made in a namespace that is being deleted, and it will not come back.
+fn is_vain(action: &Action, is_ending: impl Fn(&str) -> bool) -> bool {
+    match action {
+        Action::Create { object, .. } => is_ending(&object.metadata().namespace),
+        _ => false,
     }
 }
 
@@ -525,6 +534,23 @@ mod tests {
             begun,
         );
         assert_ne!(other.unwrap().root.trace_id(), trace);
+    }
+
+    #[test]
+    fn nothing_is_made_in_a_namespace_that_is_being_deleted() {
+        let mut account = ServiceAccount::default();
+        account.metadata_mut().namespace = "team".into();
+        let create = Action::Create {
+            object: account.clone().into(),
+            says: None,
+        };
+        let is_ending = |namespace: &str| namespace == "team";
+        assert!(is_vain(&create, is_ending));
+        assert!(!is_vain(&create, |_| false));
+        let status = Action::UpdateStatus {
+            object: account.into(),
+        };
+        assert!(!is_vain(&status, is_ending));
     }
 
     #[test]

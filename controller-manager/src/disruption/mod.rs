@@ -81,10 +81,14 @@ pub fn reconcile(view: &View) -> Vec<Action> {
     let expected = match expected::expected(budget, &pods, &view.workloads) {
         Ok(expected) => expected,
         Err(error) => {
+            let update = fail_safe(view, &error);
+            // Once, and not each time that it is looked at again.
+            let is_news = update.is_some();
             let message = format!("Failed to calculate the number of expected pods: {error}");
-            told.push(tell(budget, true, "CalculateExpectedPodCountFailed", message));
-            told.push(Action::CheckAfter(LOOK_AGAIN));
-            return fail_safe(view, &error).into_iter().chain(told).collect();
+            let says = tell(budget, true, "CalculateExpectedPodCountFailed", message);
+            let again = Action::CheckAfter(LOOK_AGAIN);
+            let says = is_news.then_some(says);
+            return update.into_iter().chain(says).chain([again]).collect();
         }
     };
     if !expected.unmanaged.is_empty() {

@@ -53,7 +53,6 @@ impl Controller for MirroringController {
         let endpoints = cluster.endpoints.get(key);
         let service = cluster.services.get(key);
         let slices = cluster.endpoint_slices.list_namespace(&key.namespace);
-        let namespace = cluster.namespaces.get(&Key::cluster(&key.namespace));
         let uid = endpoints.as_ref().map(|entry| entry.metadata().uid.clone());
         let actions = reconcile(
             &View {
@@ -61,7 +60,6 @@ impl Controller for MirroringController {
                 service: service.as_ref().map(|entry| &entry.object),
                 slices: slices.iter().map(|entry| &entry.object).collect(),
                 names: &memory.names(uid.as_deref().unwrap_or_default()),
-                namespace_is_ending: namespace.is_none_or(|one| one.metadata().deletion_timestamp.is_some()),
             },
             &key.name,
         );

@@ -37,8 +37,6 @@ pub struct View<'a> {
     /// Those of the namespace.
     pub slices: Vec<&'a EndpointSlice>,
     pub names: &'a ChildNames,
-    /// Nothing can be made in a namespace that is being deleted.
-    pub namespace_is_ending: bool,
 }
 
 /// Whether the slice is this controller's, for Endpoints of this name.
@@ -108,7 +106,7 @@ fn mirror(view: &View, endpoints: &Endpoints, present: Vec<&EndpointSlice>) -> V
         kept.push((unused.remove(position), taken));
         false
     });
-    if endpoints.metadata().deletion_timestamp.is_some() || view.namespace_is_ending {
+    if endpoints.metadata().deletion_timestamp.is_some() {
         created.clear();
     }
     let prefix = format!("{}-", endpoints.metadata().name);

@@ -41,7 +41,6 @@ fn decide(endpoints: Option<&Endpoints>, service: Option<&Service>, slices: &[En
         service,
         slices: slices.iter().collect(),
         names: &ChildNames::new(1, "ep"),
-        namespace_is_ending: false,
     };
     reconcile(&view, "db")
 }

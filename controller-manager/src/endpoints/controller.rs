@@ -72,12 +72,10 @@ impl Controller for EndpointsController {
         };
         self.lock().remove(key);
         let pods = cluster.pods.list_namespace(&key.namespace);
-        let namespace = cluster.namespaces.get(&Key::cluster(&key.namespace));
         Ok(Some(reconcile(&View {
             service: &service.object,
             pods: pods.iter().map(|entry| &entry.object).collect(),
             endpoints: endpoints.as_ref().map(|entry| &entry.object),
-            namespace_is_ending: namespace.is_none_or(|one| one.metadata().deletion_timestamp.is_some()),
         })))
     }
 }

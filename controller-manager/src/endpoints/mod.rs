@@ -33,8 +33,6 @@ pub struct View<'a> {
     pub pods: Vec<&'a Pod>,
     /// The object of the Service's name.
     pub endpoints: Option<&'a Endpoints>,
-    /// Nothing can be made in a namespace that is being deleted.
-    pub namespace_is_ending: bool,
 }
 
 pub fn reconcile(view: &View) -> Vec<Action> {
@@ -47,7 +45,6 @@ pub fn reconcile(view: &View) -> Vec<Action> {
     let is_truncated = truncate(&mut subsets);
     match view.endpoints {
         Some(present) => change(view, present, subsets, is_truncated).into_iter().collect(),
-        None if view.namespace_is_ending => Vec::new(),
         None => vec![create(view, subsets, is_truncated)],
     }
 }

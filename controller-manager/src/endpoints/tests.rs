@@ -59,7 +59,6 @@ fn decide(service: &Service, pods: &[Pod], present: Option<&Endpoints>) -> Vec<A
         service,
         pods: pods.iter().collect(),
         endpoints: present,
-        namespace_is_ending: false,
     })
 }
 
@@ -234,20 +233,13 @@ fn more_than_a_thousand_addresses_are_cut_off_those_that_are_not_ready_first() {
 }
 
 #[test]
-fn a_service_without_a_selector_is_somebody_elses_and_an_ending_namespace_gets_nothing() {
+fn a_service_without_a_selector_is_somebody_elses() {
     let mut other = service();
     other.spec_mut().selector.clear();
     assert_eq!(decide(&other, &[pod(1, true)], None), []);
     let mut external = service();
     external.spec_mut().r#type = "ExternalName".into();
     assert_eq!(decide(&external, &[pod(1, true)], None), []);
-    let actions = reconcile(&View {
-        service: &service(),
-        pods: vec![],
-        endpoints: None,
-        namespace_is_ending: true,
-    });
-    assert_eq!(actions, []);
 }
 
 #[test]

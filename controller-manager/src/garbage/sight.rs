@@ -67,11 +67,17 @@ pub async fn decide(
             owners.push(found.state);
         }
     }
+    let asks_for_dependents =
+        awaits(&metadata, FOREGROUND) || owners.contains(&OwnerState::WaitsForDependents);
+    let dependents = match asks_for_dependents {
+        true => seen_dependents(graph, reads, &metadata.uid),
+        false => Vec::new(),
+    };
     let mut view = View {
         target,
         metadata: &metadata,
         owners,
-        dependents: &seen_dependents(graph, reads, &metadata.uid),
+        dependents: &dependents,
         is_in_circle: is_in_circle(graph, reads, &metadata),
         dependents_are_fresh: false,
     };

@@ -52,6 +52,8 @@ struct Server {
     caches: BTreeMap<String, Cache>,
     /// Fresh reads fail now and then while this is so.
     is_faulty: bool,
+    /// Fresh reads are not fresh: what must not be.
+    is_stale: bool,
     /// Drawn by reads, which cannot change anything else.
     dice: Mutex<u64>,
 }
@@ -174,6 +176,9 @@ impl Reads for Server {
     async fn live(&self, kind: &'static KindInfo, key: &Key) -> Result<Option<ObjectMeta>, Error> {
         if self.read_fails() {
             return Err(Error::Unavailable("away".into()));
+        }
+        if self.is_stale {
+            return Ok(self.cached(kind, key));
         }
         let item = Item {
             resource: kind.group_resource(),
@@ -645,6 +650,17 @@ fn what_lost_its_owners_goes_and_nothing_else_does_whatever_fails() {
         }
         simulation.calm_down();
         simulation.check_end();
+    });
+}
+
+#[test]
+#[should_panic(expected = "has Some")]
+fn a_collector_that_believed_its_caches_would_delete_what_has_an_owner() {
+    for_each_seed(|simulation| {
+        simulation.server.is_stale = true;
+        for _ in 0..1_500 {
+            simulation.step();
+        }
     });
 }
 

@@ -84,10 +84,9 @@ fn was_last<K: Kind>(change: &Change<K>, cache: &Cache<K>) -> bool {
 }
 
 fn wake_if_ending<K>(wake: &Wakes<Key>, cluster: &Cluster, change: &Change<K>) {
-    let key = Key::cluster(&change.key.namespace);
-    let namespace = cluster.namespaces.get(&key);
-    if namespace.is_some_and(|namespace| namespace.metadata().deletion_timestamp.is_some()) {
-        wake.wake(key, change.cause.as_ref());
+    let namespace = &change.key.namespace;
+    if cluster.is_ending(namespace) {
+        wake.wake(Key::cluster(namespace), change.cause.as_ref());
     }
 }
 
