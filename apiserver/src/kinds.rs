@@ -36,6 +36,7 @@ mod container;
 mod difference;
 mod environment;
 mod ip;
+mod label_keys;
 mod metadata;
 pub(crate) mod names;
 mod pod_defaults;

@@ -1,7 +1,7 @@
 //! Affinity to nodes and to other pods.
 
 use super::field::{Errors, Path};
-use super::{names, selector};
+use super::{label_keys, names, selector};
 use gantry_proto::core::v1::{
     Affinity, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm,
     WeightedPodAffinityTerm,
@@ -168,12 +168,13 @@ fn validate_pod_term(term: &PodAffinityTerm, path: &Path, errors: &mut Errors) {
     for namespace in &term.namespaces {
         errors.invalid_each(&path.child("namespace"), namespace, names::dns_label(namespace));
     }
-    for (field, keys) in [
-        ("matchLabelKeys", &term.match_label_keys),
-        ("mismatchLabelKeys", &term.mismatch_label_keys),
-    ] {
-        validate_label_keys(keys, term.label_selector.is_some(), &path.child(field), errors);
-    }
+    label_keys::validate(
+        &term.match_label_keys,
+        &term.mismatch_label_keys,
+        term.label_selector.as_ref(),
+        path,
+        errors,
+    );
     if term.topology_key.is_empty() {
         errors.required(&path.child("topologyKey"), "can not be empty");
     }
@@ -182,17 +183,6 @@ fn validate_pod_term(term: &PodAffinityTerm, path: &Path, errors: &mut Errors) {
         &term.topology_key,
         names::qualified(&term.topology_key),
     );
-}
-
-/// Keys whose values the pod's own labels give.
-pub fn validate_label_keys(keys: &[String], has_selector: bool, path: &Path, errors: &mut Errors) {
-    if !keys.is_empty() && !has_selector {
-        errors.forbidden(path, "must not be specified when labelSelector is not set");
-        return;
-    }
-    for (i, key) in keys.iter().enumerate() {
-        errors.invalid_each(&path.index(i), key, names::qualified(key));
-    }
 }
 
 #[cfg(test)]

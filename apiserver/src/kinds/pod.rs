@@ -2,8 +2,8 @@
 
 use super::field::{Errors, Path};
 use super::{
-    Rules, Target, container, metadata, names, pod_defaults, pod_spec, pod_status, pod_update, pod_warnings,
-    quality, semantic,
+    Rules, Target, container, label_keys, metadata, names, pod_defaults, pod_spec, pod_status, pod_update,
+    pod_warnings, quality, semantic,
 };
 use gantry_proto::core::v1::{Pod, PodCondition, PodSpec, PodStatus, Toleration};
 use gantry_proto::meta::v1::StatusCause;
@@ -44,6 +44,7 @@ impl Rules for Pods {
             });
         }
         pod.status = Some(status);
+        label_keys::merge(pod);
     }
 
     fn admit(&self, pod: &mut Pod) {
@@ -350,10 +351,10 @@ mod tests {
     #[test]
     fn what_is_not_acted_on_is_warned_of() {
         let mut object = minimal();
-        object["spec"]["affinity"] = json!({});
+        object["spec"]["hostUsers"] = json!(false);
         assert_eq!(
             Pods.warnings(&pod(object), None),
-            ["spec.affinity: accepted and stored, but not acted on yet"]
+            ["spec.hostUsers: accepted and stored, but not acted on yet"]
         );
         let mut object = minimal();
         object["metadata"]["name"] = json!("web.1");

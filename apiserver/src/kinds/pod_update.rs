@@ -1,9 +1,10 @@
 //! What may change in a pod that exists (ValidatePodUpdate).
 
-use super::field::{Errors, Json, Path, inclusive_range};
+use super::field::{Errors, Json, Path, inclusive_range, quoted};
 use super::{container, difference, scheduling, semantic};
 use gantry_proto::core::v1::{
-    Container, NodeAffinity, NodeSelectorTerm, PodSchedulingGate, PodSpec, Toleration,
+    Container, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodSchedulingGate, PodSpec,
+    Toleration,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -140,7 +141,12 @@ fn validate_narrower(new: &PodSpec, old: &PodSpec, errors: &mut Errors) {
     };
     if !keeps(&new.node_selector, &old.node_selector) {
         let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
-        errors.invalid(&PATH.child("nodeSelector"), Json::of(&new.node_selector), detail);
+        let shown = if new.node_selector.is_empty() {
+            Json::text("null".into())
+        } else {
+            Json::of(&new.node_selector)
+        };
+        errors.invalid(&PATH.child("nodeSelector"), shown, detail);
     }
     let terms = |affinity: &NodeAffinity| -> Vec<NodeSelectorTerm> {
         let required = &affinity.required_during_scheduling_ignored_during_execution;
@@ -160,7 +166,8 @@ fn validate_narrower(new: &PodSpec, old: &PodSpec, errors: &mut Errors) {
     }
     if new_terms.len() != old_terms.len() {
         let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        errors.invalid(&path, Json::of(&new_terms), detail);
+        let terms: Vec<String> = new_terms.iter().map(shown_term).collect();
+        errors.invalid(&path, Json::text(format!("[{}]", terms.join(","))), detail);
         return;
     }
     for (i, (new, old)) in new_terms.iter().zip(&old_terms).enumerate() {
@@ -172,9 +179,32 @@ fn validate_narrower(new: &PodSpec, old: &PodSpec, errors: &mut Errors) {
             && new.match_fields.starts_with(&old.match_fields);
         if !adds {
             let detail = "only additions are allowed (no mutations or deletions)";
-            errors.invalid(&path.index(i), Json::of(new), detail);
+            errors.invalid(&path.index(i), Json::text(shown_term(new)), detail);
         }
     }
+}
+
+/// The names are those of Go's internal types.
+fn shown_term(term: &NodeSelectorTerm) -> String {
+    let list = |requirements: &[NodeSelectorRequirement]| {
+        if requirements.is_empty() {
+            return "null".to_string();
+        }
+        let shown = requirements.iter().map(|requirement| {
+            let values = match &requirement.values[..] {
+                [] => "null".to_string(),
+                values => serde_json::to_string(values).unwrap_or_default(),
+            };
+            let (key, operator) = (quoted(&requirement.key), quoted(&requirement.operator));
+            format!("{{\"Key\":{key},\"Operator\":{operator},\"Values\":{values}}}")
+        });
+        format!("[{}]", shown.collect::<Vec<_>>().join(","))
+    };
+    format!(
+        "{{\"MatchExpressions\":{},\"MatchFields\":{}}}",
+        list(&term.match_expressions),
+        list(&term.match_fields)
+    )
 }
 
 #[cfg(test)]

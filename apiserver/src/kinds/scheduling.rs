@@ -1,8 +1,7 @@
 //! Taints, tolerations and the spread over topologies.
 
-use super::affinity::validate_label_keys;
 use super::field::{Errors, Json, Path, positive, quoted};
-use super::{names, selector};
+use super::{label_keys, names, selector};
 use gantry_proto::core::v1::{Taint, Toleration, TopologySpreadConstraint};
 use std::collections::BTreeSet;
 
@@ -129,14 +128,9 @@ pub fn validate_spread(constraints: &[TopologySpreadConstraint], list: &Path, er
                 errors.not_supported(&path.child(field), policy, &["Honor", "Ignore"]);
             }
         }
-        let keys = path.child("matchLabelKeys");
-        validate_label_keys(
-            &constraint.match_label_keys,
-            constraint.label_selector.is_some(),
-            &keys,
-            errors,
-        );
-        if let Some(selected) = &constraint.label_selector {
+        let selected = constraint.label_selector.as_ref();
+        label_keys::validate(&constraint.match_label_keys, &[], selected, &path, errors);
+        if let Some(selected) = selected {
             selector::validate(selected, &path.child("labelSelector"), errors);
         }
     }

@@ -38,7 +38,6 @@ const fn noted<T>(path: &'static str, note: &'static str, is_set: fn(&T) -> bool
 }
 
 pub const POD_SPEC: &[Field<PodSpec>] = &[
-    field("affinity", |spec| spec.affinity.is_some()),
     field("automountServiceAccountToken", |spec| {
         spec.automount_service_account_token == Some(true)
     }),
@@ -48,16 +47,6 @@ pub const POD_SPEC: &[Field<PodSpec>] = &[
     field("hostUsers", |spec| spec.host_users == Some(false)),
     field("hostnameOverride", |spec| spec.hostname_override.is_some()),
     field("os", |spec| spec.os.as_ref().is_some_and(|os| os.name != "linux")),
-    noted("overhead", "counted, not given", |spec| !spec.overhead.is_empty()),
-    field("preemptionPolicy", |spec| {
-        spec.preemption_policy
-            .as_deref()
-            .is_some_and(|policy| policy != "Never")
-    }),
-    noted("priority", "it orders the queue only", |spec| {
-        spec.priority.is_some_and(|priority| priority != 0)
-    }),
-    field("priorityClassName", |spec| !spec.priority_class_name.is_empty()),
     field("resourceClaims", |spec| !spec.resource_claims.is_empty()),
     noted("resources", "counted, not limited", |spec| {
         spec.resources.is_some()
@@ -73,9 +62,6 @@ pub const POD_SPEC: &[Field<PodSpec>] = &[
     }),
     field("setHostnameAsFQDN", |spec| {
         spec.set_hostname_as_fqdn == Some(true)
-    }),
-    field("topologySpreadConstraints", |spec| {
-        !spec.topology_spread_constraints.is_empty()
     }),
     field("securityContext.appArmorProfile", |spec| {
         spec.security_context().app_armor_profile.is_some()
@@ -195,7 +181,8 @@ const UNKNOWN_PROJECTIONS: &[Projection] = &[
     ("podCertificate", |source| source.pod_certificate.is_some()),
 ];
 
-/// The resources that a node limits; a limit of another is not acted on.
+/// The resources that a node limits; a limit of another is not acted on. Extended ones are counted where pods are
+/// placed, which is all that is done about them.
 pub const LIMITED_RESOURCES: &[&str] = &["cpu", "memory"];
 
 /// Warnings for a pod's spec at `path`.
@@ -319,7 +306,7 @@ fn container_fields(container: &Container, path: &Path, warnings: &mut Vec<Strin
         .resources()
         .limits
         .keys()
-        .filter(|name| !LIMITED_RESOURCES.contains(&name.as_str()))
+        .filter(|name| !LIMITED_RESOURCES.contains(&name.as_str()) && !resources::is_extended(name))
     {
         warn(&limits.key(name), "", warnings);
     }
@@ -341,7 +328,7 @@ mod tests {
     #[test]
     fn what_is_not_acted_on_is_named_by_its_path() {
         let spec: PodSpec = serde_json::from_value(json!({
-            "affinity": {},
+            "affinity": {}, "topologySpreadConstraints": [{}], "priorityClassName": "high", "overhead": {"cpu": "1"},
             "serviceAccountName": "robot",
             "preemptionPolicy": "Never",
             "schedulingGates": [{"name": "a.b/c"}],
@@ -359,7 +346,7 @@ mod tests {
             "containers": [{
                 "name": "c", "tty": true, "stdin": true, "lifecycle": {"stopSignal": "SIGUSR1"},
                 "livenessProbe": {"grpc": {"port": 1}},
-                "resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}},
+                "resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi", "example.com/gpu": "1"}},
                 "volumeMounts": [{"name": "b", "mountPath": "/b", "subPathExpr": "$(X)"}],
             }],
         }))
@@ -374,7 +361,6 @@ mod tests {
         assert_eq!(
             paths,
             [
-                "affinity",
                 "serviceAccountName",
                 "securityContext.seLinuxOptions",
                 "securityContext.supplementalGroupsPolicy",

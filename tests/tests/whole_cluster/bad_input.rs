@@ -104,17 +104,14 @@ fn unknown_fields_are_warned_of_or_refused(cluster: &Cluster) {
 }
 
 fn unsupported_fields_are_stored_and_said(cluster: &Cluster) {
-    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: wishes}\nspec:\n  nodeName: nowhere\n  affinity: {podAntiAffinity: {}}\n  containers: [{name: c, image: 'busybox:1'}]\n";
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: wishes}\nspec:\n  nodeName: nowhere\n  hostUsers: false\n  containers: [{name: c, image: 'busybox:1'}]\n";
     let (ok, told) = apply(cluster, manifest, &[]);
     assert!(
-        ok && told.contains("Warning: spec.affinity: accepted and stored, but not acted on yet"),
+        ok && told.contains("Warning: spec.hostUsers: accepted and stored, but not acted on yet"),
         "{told}"
     );
     let stored = cluster.json(&["get", "pod", "wishes"]).unwrap_or_default();
-    assert!(
-        stored["spec"]["affinity"]["podAntiAffinity"].is_object(),
-        "{stored}"
-    );
+    assert_eq!(stored["spec"]["hostUsers"], false, "{stored}");
     let events = cluster.must(&["get", "events"]);
     assert!(
         events.contains("FieldsNotActedOn") && events.contains("pod/wishes"),
