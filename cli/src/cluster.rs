@@ -7,7 +7,10 @@ use gantry_client::{CallError, Client, Config, Connection};
 use gantry_proto::any::Any;
 use gantry_proto::api::v1::object::Form;
 use gantry_proto::api::v1::{self as api, FieldValidation, PatchType};
+use gantry_proto::core::v1::Pod;
+use gantry_proto::kinds::Subresource;
 use gantry_proto::meta::v1::{DeleteOptions, ObjectMeta};
+use gantry_proto::policy::v1::Eviction;
 use gantry_proto::{Key, Kind, KindInfo, wire};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -130,6 +133,16 @@ impl Cluster {
         kind: &'static KindInfo,
         selection: &Selection,
     ) -> Result<(Vec<Object>, String), Failure> {
+        self.list_in_chunks(kind, selection, LIST_CHUNK).await
+    }
+
+    /// As `list`, with so many objects to a call; 0 for all in one.
+    pub async fn list_in_chunks(
+        &self,
+        kind: &'static KindInfo,
+        selection: &Selection,
+        chunk: i64,
+    ) -> Result<(Vec<Object>, String), Failure> {
         let mut objects = Vec::new();
         let mut next = String::new();
         loop {
@@ -138,7 +151,7 @@ impl Cluster {
                 namespace: selection.namespace.clone(),
                 label_selector: selection.labels.clone(),
                 field_selector: selection.fields.clone(),
-                limit: LIST_CHUNK,
+                limit: chunk,
                 r#continue: next,
                 ..Default::default()
             };
@@ -155,6 +168,33 @@ impl Cluster {
             }
             next = reply.r#continue;
         }
+    }
+
+    /// The first objects of a kind, so many at most.
+    pub async fn list_first(
+        &self,
+        kind: &'static KindInfo,
+        namespace: &str,
+        limit: i64,
+    ) -> Result<Vec<Object>, Failure> {
+        let request = api::ListRequest {
+            resource: kind.group_resource(),
+            namespace: namespace.into(),
+            limit,
+            // Whatever the server has at hand will do.
+            resource_version: "0".into(),
+            ..Default::default()
+        };
+        let reply = self
+            .call(request, async |connection, request| {
+                connection.resources().list(request).await
+            })
+            .await?;
+        let items = reply
+            .items
+            .into_iter()
+            .take(usize::try_from(limit).unwrap_or(usize::MAX));
+        items.map(|item| from_form(kind, Some(item))).collect()
     }
 
     pub async fn list_as<K: Kind>(&self, selection: &Selection) -> Result<Vec<K>, Failure> {
@@ -221,30 +261,95 @@ impl Cluster {
         patch: &Value,
         dry_run: bool,
     ) -> Result<Object, Failure> {
+        let reply = self.patch_at(kind, key, "", patch_type, patch, dry_run).await?;
+        from_reply(kind, reply)
+    }
+
+    /// Patches what a subresource stands for. The reply is not of the kind for every subresource.
+    pub async fn patch_subresource(
+        &self,
+        kind: &'static KindInfo,
+        key: &Key,
+        subresource: &str,
+        patch_type: PatchType,
+        patch: &Value,
+        dry_run: bool,
+    ) -> Result<Option<Object>, Failure> {
+        let reply = self
+            .patch_at(kind, key, subresource, patch_type, patch, dry_run)
+            .await?;
+        if subresource == "scale" {
+            warn(&reply.warnings);
+            return Ok(None);
+        }
+        from_reply(kind, reply).map(Some)
+    }
+
+    async fn patch_at(
+        &self,
+        kind: &'static KindInfo,
+        key: &Key,
+        subresource: &str,
+        patch_type: PatchType,
+        patch: &Value,
+        dry_run: bool,
+    ) -> Result<api::ObjectReply, Failure> {
         let request = api::PatchRequest {
             resource: kind.group_resource(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
+            subresource: subresource.into(),
             r#type: patch_type.into(),
             patch: patch.to_string().into(),
             dry_run,
             field_manager: FIELD_MANAGER.into(),
             ..Default::default()
         };
-        let reply = self
-            .call(request, async |connection, request| {
-                connection.resources().patch(request).await
-            })
-            .await?;
-        from_reply(kind, reply)
+        self.call(request, async |connection, request| {
+            connection.resources().patch(request).await
+        })
+        .await
     }
 
+    /// Asks for a pod's eviction, which its disruption budgets may refuse for now (TooManyRequests).
+    pub async fn evict(&self, pod: &Key, options: DeleteOptions) -> Result<(), Failure> {
+        let dry_run = !options.dry_run.is_empty();
+        let eviction = Eviction {
+            metadata: Some(ObjectMeta {
+                name: pod.name.clone(),
+                namespace: pod.namespace.clone(),
+                ..ObjectMeta::default()
+            }),
+            delete_options: Some(options),
+        };
+        let request = api::CreateRequest {
+            resource: Pod::INFO.group_resource(),
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            subresource: Subresource::Eviction.name().into(),
+            object: Some(api::Object {
+                form: Some(Form::Any(encoded(&eviction))),
+            }),
+            dry_run,
+            field_manager: FIELD_MANAGER.into(),
+            ..Default::default()
+        };
+        let reply = self
+            .call(request, async |connection, request| {
+                connection.resources().create(request).await
+            })
+            .await?;
+        warn(&reply.warnings);
+        Ok(())
+    }
+
+    /// Returns the object's uid, where the server tells it: of what is being deleted, or was just now.
     pub async fn delete(
         &self,
         kind: &'static KindInfo,
         key: &Key,
         options: DeleteOptions,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<String>, Failure> {
         let request = api::DeleteRequest {
             resource: kind.group_resource(),
             namespace: key.namespace.clone(),
@@ -257,8 +362,9 @@ impl Cluster {
                 connection.resources().delete(request).await
             })
             .await?;
-        warn(&reply.warnings);
-        Ok(())
+        let deleted = from_reply(kind, reply);
+        let uid = deleted.map(|object| object.metadata.uid).unwrap_or_default();
+        Ok((!uid.is_empty()).then_some(uid))
     }
 
     pub async fn discover(&self) -> Result<api::DiscoverReply, Failure> {
@@ -391,6 +497,17 @@ pub enum Event {
     Deleted,
 }
 
+impl Event {
+    /// As the API names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Event::Added => "ADDED",
+            Event::Modified => "MODIFIED",
+            Event::Deleted => "DELETED",
+        }
+    }
+}
+
 /// The events of a watch, one at a time.
 pub struct Watch {
     kind: &'static KindInfo,
@@ -422,6 +539,10 @@ impl Watch {
             }
         }
     }
+}
+
+fn encoded<K: Kind>(object: &K) -> Any {
+    Any::new(K::INFO.message, object.encode_to_vec().into())
 }
 
 fn into_form(object: &Object) -> api::Object {

@@ -5,6 +5,10 @@ pub mod describe;
 pub mod apply;
 pub mod create;
 pub mod delete;
+pub mod patch;
+pub mod edit;
+pub mod diff;
+pub mod wait;
 pub mod logs;
 pub mod why;
 pub mod trace;
@@ -15,21 +19,27 @@ pub mod label;
 pub mod annotate;
 pub mod cordon;
 pub mod uncordon;
+pub mod drain;
+pub mod taint;
 pub mod image;
+pub mod events;
+pub mod explain;
 pub mod api_resources;
+pub mod api_versions;
 pub mod version;
 pub mod config;
 pub mod init;
 pub mod completion;
+pub mod complete;
 
 use crate::session::Session;
 use crate::trace as traced;
 
 macro_rules! commands {
-    ($($variant:ident = $module:ident $(as $trace:literal)?,)*) => {
+    ($($(#[$attribute:meta])* $variant:ident = $module:ident $(as $trace:literal)?,)*) => {
         #[derive(clap::Subcommand, Debug)]
         pub enum Command {
-            $($variant($module::Arguments),)*
+            $($(#[$attribute])* $variant($module::Arguments),)*
         }
 
         impl Command {
@@ -62,6 +72,10 @@ commands! {
     Apply = apply as "gantry apply",
     Create = create as "gantry create",
     Delete = delete as "gantry delete",
+    Patch = patch as "gantry patch",
+    Edit = edit as "gantry edit",
+    Diff = diff,
+    Wait = wait,
     Logs = logs,
     Why = why,
     Trace = trace,
@@ -72,10 +86,17 @@ commands! {
     Annotate = annotate as "gantry annotate",
     Cordon = cordon as "gantry cordon",
     Uncordon = uncordon as "gantry uncordon",
+    Drain = drain as "gantry drain",
+    Taint = taint as "gantry taint",
     Image = image as "gantry image import",
+    Events = events,
+    Explain = explain,
     ApiResources = api_resources,
+    ApiVersions = api_versions,
     Version = version,
     Config = config,
     Init = init,
     Completion = completion,
+    #[command(name = "__complete", hide = true)]
+    Complete = complete,
 }

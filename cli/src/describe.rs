@@ -12,6 +12,10 @@ mod service;
 mod node;
 mod config_map;
 mod secret;
+mod pod_disruption_budget;
+mod priority_class;
+mod endpoints;
+mod namespace;
 mod other;
 
 pub use containers::template;
@@ -95,6 +99,26 @@ const DESCRIBERS: &[Describer] = &[
         needs: &[],
         describe: secret::describe,
     },
+    Describer {
+        kind: "PodDisruptionBudget",
+        needs: &[],
+        describe: pod_disruption_budget::describe,
+    },
+    Describer {
+        kind: "PriorityClass",
+        needs: &[],
+        describe: priority_class::describe,
+    },
+    Describer {
+        kind: "Endpoints",
+        needs: &[],
+        describe: endpoints::describe,
+    },
+    Describer {
+        kind: "Namespace",
+        needs: &[],
+        describe: namespace::describe,
+    },
 ];
 
 const OTHER: &Describer = &Describer {
@@ -171,7 +195,10 @@ pub async fn related(object: &Object, connected: &Connected) -> Related {
 pub fn describe(object: &Object, related: &Related, now: SystemTime) -> Result<String, Failure> {
     let mut text = Text::default();
     (describer(object.kind).describe)(object, related, now, &mut text)?;
-    events::describe(&related.events, now, &mut text);
+    // kubectl looks for no events about a namespace itself.
+    if object.kind.kind != "Namespace" {
+        events::describe(&related.events, now, &mut text);
+    }
     Ok(tabbed(&text.text, PADDING))
 }
 

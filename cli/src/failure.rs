@@ -23,13 +23,27 @@ pub enum Failure {
         why: String,
     },
     Message(String),
+    /// What was waited for did not happen in the time that was given.
+    TimedOut(String),
     /// Everything has been said already.
     Said,
+    /// Everything has been said already, and the process ends with this code.
+    Exit(u8),
 }
 
 impl std::error::Error for Failure {}
 
 impl Failure {
+    /// What the process ends with, so that scripts can tell what may be well again from what is wrong.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Status(_) | Failure::Message(_) | Failure::Said => 1,
+            Failure::TimedOut(_) => 3,
+            Failure::Refused { .. } | Failure::Unreachable { .. } | Failure::Lost { .. } => 4,
+            Failure::Exit(code) => *code,
+        }
+    }
+
     pub fn message(text: impl Into<String>) -> Failure {
         Failure::Message(text.into())
     }
@@ -65,6 +79,31 @@ impl Failure {
         }
     }
 
+    /// What went wrong without the words about who says so, as messages that go on from it have it.
+    pub fn text(&self) -> String {
+        match self {
+            Failure::Status(status) => status.message.clone(),
+            Failure::Message(text) | Failure::TimedOut(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The same failure in other words.
+    pub fn renamed(self, words: impl FnOnce(&str) -> String) -> Failure {
+        match self {
+            Failure::TimedOut(text) => Failure::TimedOut(words(&text)),
+            other => Failure::message(words(&other.text())),
+        }
+    }
+
+    /// Whether the apiserver gives this among the causes.
+    pub fn has_cause(&self, reason: &str) -> bool {
+        match self {
+            Failure::Status(status) => status.details().causes.iter().any(|cause| cause.reason == reason),
+            _ => false,
+        }
+    }
+
     pub fn reason(&self) -> Reason {
         match self {
             Failure::Status(status) => status.reason_code(),
@@ -88,7 +127,7 @@ impl Failure {
                     | Reason::TooManyRequests
                     | Reason::InternalError
             ),
-            Failure::Message(_) | Failure::Said => false,
+            Failure::Message(_) | Failure::TimedOut(_) | Failure::Said | Failure::Exit(_) => false,
         }
     }
 
@@ -148,8 +187,8 @@ impl fmt::Display for Failure {
                     "error: the connection to the server was lost before it answered: {why}"
                 )
             }
-            Failure::Message(text) => write!(f, "error: {text}"),
-            Failure::Said => Ok(()),
+            Failure::Message(text) | Failure::TimedOut(text) => write!(f, "error: {text}"),
+            Failure::Said | Failure::Exit(_) => Ok(()),
         }
     }
 }

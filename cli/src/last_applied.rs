@@ -1,9 +1,9 @@
 //! What `apply` decides: create, patch or leave alone, by kubectl's three-way merge. The annotation is kubectl's
 //! own, byte for byte, so that both programs can apply to the same object in turn.
 
+use crate::go_text;
 use gantry_proto::patch::{self, PatchError};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 
 /// Holds the object as it was last applied.
 pub const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -16,10 +16,26 @@ pub enum Decision {
     Unchanged,
 }
 
+/// Whether the object remembers what was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    Yes,
+    /// Where nobody is to see a difference that is only of the annotation.
+    Not,
+}
+
 /// What to do so that `current` becomes as the file says. `desired` is the object of the file; `message` its
 /// kind's message.
-pub fn decide(message: &str, desired: &Value, current: Option<&Value>) -> Result<Decision, PatchError> {
-    let modified = annotated(desired);
+pub fn decide(
+    message: &str,
+    desired: &Value,
+    current: Option<&Value>,
+    remembered: Remembered,
+) -> Result<Decision, PatchError> {
+    let modified = match remembered {
+        Remembered::Yes => annotated(desired),
+        Remembered::Not => bare(desired),
+    };
     let Some(current) = current else {
         return Ok(Decision::Create(modified));
     };
@@ -44,6 +60,14 @@ fn original(current: &Value) -> Option<Value> {
 
 /// The object with itself in the annotation.
 pub fn annotated(desired: &Value) -> Value {
+    let mut bare = bare(desired);
+    let text = go_text::json(&bare) + "\n";
+    bare["metadata"]["annotations"][ANNOTATION] = text.into();
+    bare
+}
+
+/// The object without the annotation, and with a place for it.
+fn bare(desired: &Value) -> Value {
     let mut bare = desired.clone();
     if let Some(metadata) = bare["metadata"].as_object_mut() {
         let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
@@ -54,65 +78,7 @@ pub fn annotated(desired: &Value) -> Value {
             annotations.remove(ANNOTATION);
         }
     }
-    let mut text = String::new();
-    write_like_go(&bare, &mut text);
-    text.push('\n');
-    bare["metadata"]["annotations"][ANNOTATION] = text.into();
     bare
-}
-
-/// JSON as Go's encoder writes it: sorted keys, and what could end a script element escaped.
-fn write_like_go(value: &Value, text: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            text.push('{');
-            for (index, key) in keys.into_iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                write_string(key, text);
-                text.push(':');
-                write_like_go(&map[key], text);
-            }
-            text.push('}');
-        }
-        Value::Array(list) => {
-            text.push('[');
-            for (index, item) in list.iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                write_like_go(item, text);
-            }
-            text.push(']');
-        }
-        Value::String(string) => write_string(string, text),
-        scalar => {
-            let _ = write!(text, "{scalar}");
-        }
-    }
-}
-
-fn write_string(string: &str, text: &mut String) {
-    text.push('"');
-    for character in string.chars() {
-        match character {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\t' => text.push_str("\\t"),
-            '\x08' => text.push_str("\\b"),
-            '\x0c' => text.push_str("\\f"),
-            '\0'..='\x1f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                let _ = write!(text, "\\u{:04x}", u32::from(character));
-            }
-            other => text.push(other),
-        }
-    }
-    text.push('"');
 }
 
 #[cfg(test)]
@@ -137,7 +103,7 @@ mod tests {
     }
 
     fn decided(desired: &Value, current: Option<&Value>) -> Decision {
-        decide(Deployment::INFO.message, desired, current).unwrap()
+        decide(Deployment::INFO.message, desired, current, Remembered::Yes).unwrap()
     }
 
     /// What the server has after `value` was applied: defaults and status included.

@@ -11,11 +11,26 @@ mod kubeconfig;
 mod manifest;
 mod last_applied;
 mod resource;
+mod chosen;
+mod follow;
+mod dry_run;
 mod rollout;
 mod marks;
+mod wait_for;
+mod taints;
+mod drain;
+mod editing;
+mod explain;
+mod completion;
+mod masking;
+mod scratch;
 mod tables;
 mod describe;
 mod present;
+mod jsonpath;
+mod custom_columns;
+mod sort_by;
+mod go_text;
 mod aligned;
 mod age;
 mod span;
@@ -33,7 +48,8 @@ use std::process::ExitCode;
 
 /// Gantry runs containers on a cluster of machines
 #[derive(Parser, Debug)]
-#[command(name = "gantry", version, max_term_width = 120)]
+// Of an option that is given twice the last counts, as for kubectl.
+#[command(name = "gantry", version, max_term_width = 120, args_override_self = true)]
 struct CommandLine {
     #[command(flatten)]
     options: Options,
@@ -70,14 +86,19 @@ pub async fn run() -> ExitCode {
     telemetry.shutdown();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            match error.downcast_ref::<Failure>() {
-                Some(Failure::Said) => {}
-                Some(failure) => eprintln!("{failure}"),
-                None => eprintln!("error: {error:#}"),
+        Err(error) => match error.downcast_ref::<Failure>() {
+            Some(failure) => {
+                let text = failure.to_string();
+                if !text.is_empty() {
+                    eprintln!("{text}");
+                }
+                ExitCode::from(failure.exit_code())
             }
-            ExitCode::FAILURE
-        }
+            None => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

@@ -13,7 +13,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The options of every command that reads files.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone, Debug, Default)]
 pub struct Files {
     /// A file or folder of manifests, or - for standard input (repeatable)
     #[arg(

@@ -1,5 +1,6 @@
 //! Spans of time as options: `90s`, `1h30m`, `500ms`.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -46,6 +47,32 @@ impl FromStr for Span {
     }
 }
 
+impl fmt::Display for Span {
+    /// As Go prints a duration: `1h30m0s`, `1m30s`, `500ms`.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (total, millis) = (self.0.as_secs(), self.0.subsec_millis());
+        if total == 0 && millis > 0 {
+            return write!(f, "{millis}ms");
+        }
+        let (hours, minutes) = (total / 3600, total / 60 % 60);
+        if hours > 0 {
+            write!(f, "{hours}h")?;
+        }
+        if hours > 0 || minutes > 0 {
+            write!(f, "{minutes}m")?;
+        }
+        match millis {
+            0 => write!(f, "{}s", total % 60),
+            _ => write!(
+                f,
+                "{}.{}s",
+                total % 60,
+                format!("{millis:03}").trim_end_matches('0')
+            ),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +97,12 @@ mod tests {
         check("s", None);
         check("5d", None);
         check("-1s", None);
+    }
+
+    #[test]
+    fn spans_are_printed_as_go_prints_them() {
+        for text in ["0s", "30s", "1m30s", "1h0m0s", "500ms", "1.5s"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
     }
 }

@@ -12,6 +12,13 @@ mod service_account;
 mod endpoint_slice;
 mod lease;
 mod event;
+mod endpoints;
+mod controller_revision;
+mod priority_class;
+mod pod_disruption_budget;
+mod pod_template;
+mod ip_address;
+mod service_cidr;
 mod other;
 
 pub use event::source as event_source;
@@ -64,6 +71,13 @@ const TABLES: &[(&str, &Table)] = &[
     ("EndpointSlice", &endpoint_slice::TABLE),
     ("Lease", &lease::TABLE),
     ("Event", &event::TABLE),
+    ("Endpoints", &endpoints::TABLE),
+    ("ControllerRevision", &controller_revision::TABLE),
+    ("PriorityClass", &priority_class::TABLE),
+    ("PodDisruptionBudget", &pod_disruption_budget::TABLE),
+    ("PodTemplate", &pod_template::TABLE),
+    ("IPAddress", &ip_address::TABLE),
+    ("ServiceCIDR", &service_cidr::TABLE),
 ];
 
 /// The table of a kind; one with name and age for a kind without its own.
@@ -75,16 +89,18 @@ pub fn of(kind: &KindInfo) -> &'static Table {
 }
 
 /// What surrounds a kind's own columns.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Columns {
     pub wide: bool,
     pub namespace: bool,
     pub labels: bool,
     /// Prefix names with their type, as where several types are listed.
     pub kind: bool,
+    /// Labels that have a column of their own.
+    pub label_columns: Vec<String>,
 }
 
-pub fn headers(kind: &KindInfo, columns: Columns) -> Vec<String> {
+pub fn headers(kind: &KindInfo, columns: &Columns) -> Vec<String> {
     let table = of(kind);
     let mut headers: Vec<String> = Vec::new();
     if columns.namespace {
@@ -95,13 +111,15 @@ pub fn headers(kind: &KindInfo, columns: Columns) -> Vec<String> {
         .iter()
         .filter(|column| column.is_shown(columns.wide));
     headers.extend(shown.map(|column| column.header().to_string()));
+    let last_part = |label: &String| label.rsplit('/').next().unwrap_or_default().to_uppercase();
+    headers.extend(columns.label_columns.iter().map(last_part));
     if columns.labels {
         headers.push("LABELS".into());
     }
     headers
 }
 
-pub fn row(object: &Object, columns: Columns, now: SystemTime) -> Result<Vec<String>, Failure> {
+pub fn row(object: &Object, columns: &Columns, now: SystemTime) -> Result<Vec<String>, Failure> {
     let table = of(object.kind);
     let mut cells = (table.cells)(object, now)?;
     if columns.kind
@@ -119,10 +137,32 @@ pub fn row(object: &Object, columns: Columns, now: SystemTime) -> Result<Vec<Str
         .zip(cells)
         .filter(|(column, _)| column.is_shown(columns.wide));
     row.extend(shown.map(|(_, cell)| cell));
+    let label = |label: &String| or_none(object.metadata.labels.get(label).map_or("", String::as_str));
+    row.extend(columns.label_columns.iter().map(label));
     if columns.labels {
         row.push(labels(&object.metadata.labels));
     }
-    Ok(row)
+    Ok(row.into_iter().map(one_line).collect())
+}
+
+/// A cell that has several lines shows the first, and characters that move a terminal's cursor are shown as text.
+fn one_line(cell: String) -> String {
+    let is_harmless = |c: char| !c.is_control();
+    if cell.chars().all(is_harmless) {
+        return cell;
+    }
+    let first = cell.split(['\n', '\r', '\x0c']).next().unwrap_or_default();
+    let more = if first.len() < cell.len() { "..." } else { "" };
+    let shown: String = first
+        .chars()
+        .flat_map(|c| match c {
+            '\x1b' => vec!['^', '['],
+            '\t' => vec![' '],
+            c if c.is_control() => Vec::new(),
+            c => vec![c],
+        })
+        .collect();
+    shown + more
 }
 
 /// `a=1,b=2`, or `<none>`.

@@ -42,6 +42,30 @@ fn what_people_type_for_kubectl_is_understood() {
         "delete -f web.yaml --ignore-not-found",
         "delete pods --all --grace-period=0 --force",
         "delete deploy web --cascade=orphan --timeout=30s",
+        "delete pods -l app=web -A --field-selector=spec.nodeName=n1 --dry-run=client -o name",
+        "delete pod web -i --ignore-not-found=false",
+        "patch deploy web -p {} --type=Merge --subresource status --dry-run",
+        "patch -f pod.yaml --local --patch-file p.yaml -oyaml",
+        "edit deploy/web --output-patch -o json",
+        "diff -Rf dir --show-secrets",
+        "wait pods --all --for=condition=Ready --for=delete --timeout=-1s",
+        "wait --for=jsonpath={.status.phase}=Running -f pod.yaml",
+        "cordon -l disk=ssd --dry-run=server",
+        "drain n1 n2 --ignore-daemonsets --delete-emptydir-data --force --grace-period=-1 --timeout=5m",
+        "drain n1 --pod-selector app=web --disable-eviction --skip-wait-for-delete-timeout=10",
+        "taint nodes --all a=b:NoSchedule c- --overwrite",
+        "explain pods.spec --recursive --api-version=v1",
+        "api-resources --namespaced=false --verbs=list,get --sort-by=name -o wide --categories all",
+        "api-versions",
+        "events --for pod/web --types=Warning,Normal -w -A",
+        "get pods -L app,tier --sort-by .metadata.name -o jsonpath={.items[*].metadata.name}",
+        "get pods -o custom-columns=A:.a --chunk-size=10 --show-managed-fields -w --output-watch-events",
+        "create deployment web --image=a -r 3 --port 80 -o yaml --dry-run=client -- sleep 1d",
+        "create svc nodeport web --tcp=80:8080 --node-port=30080 --save-config",
+        "create -f web.yaml --dry-run=server",
+        "label -f pod.yaml a=b --local -o yaml",
+        "annotate pods --all a=b -A --overwrite=true --resource-version=3",
+        "__complete -- get pods --sor",
         "logs -f deployment/web -c web --tail=10 --since=5m",
         "logs web --tail -1 -p",
         "logs -l app=web --all-containers --prefix",
@@ -74,6 +98,8 @@ fn a_mistyped_command_or_option_is_answered_with_the_right_one() {
     check("descibe pod x", "'describe'");
     check("get pods --al-namespaces", "'--all-namespaces'");
     check("rollout staus deployment/web", "'status'");
-    check("get pods -o yml", "'yaml'");
+    check("get pods -o yml", "\"yaml\"");
+    check("delete pod x --casade=orphan", "'--cascade'");
+    check("drian n1", "'drain'");
     check("scale deployment/web --replicas=-1", "--replicas");
 }

@@ -139,6 +139,13 @@ impl Resources for Served {
     async fn delete(&self, _: Request<api::DeleteRequest>) -> Reply {
         not_asked_for()
     }
+
+    async fn delete_collection(
+        &self,
+        _: Request<api::DeleteCollectionRequest>,
+    ) -> Result<Response<api::ListReply>, Refusal> {
+        Err(Refusal::unimplemented("not part of these tests"))
+    }
 }
 
 /// A running apiserver and a kubeconfig for it.

@@ -1,11 +1,12 @@
 //! `gantry apply`: makes the cluster's objects as files say, and leaves alone what others have set.
 
 use crate::cluster::{Cluster, Object, shown};
+use crate::dry_run::{DryRun, DryRunOption};
 use crate::failure::Failure;
-use crate::last_applied::{self, Decision};
+use crate::last_applied::{self, Decision, Remembered};
 use crate::manifest::{self, Files, Manifest, Validate};
 use crate::output::line;
-use crate::present::{self, Format};
+use crate::present::{self, OutputOptions};
 use crate::session::{Connected, Session};
 use crate::trace;
 use anyhow::Result;
@@ -28,31 +29,10 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value = "warn", num_args = 0..=1, default_missing_value = "strict")]
     #[arg(require_equals = true)]
     validate: Validate,
-    /// Change nothing: "client" only reads, "server" has the server check the request
-    #[arg(long, value_enum, default_value = "none", num_args = 0..=1, default_missing_value = "client")]
-    #[arg(require_equals = true)]
-    dry_run: DryRun,
-    /// Print the resulting objects
-    #[arg(short, long, value_enum)]
-    output: Option<Format>,
-}
-
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DryRun {
-    None,
-    Client,
-    Server,
-}
-
-impl DryRun {
-    /// What is added to a message.
-    pub fn note(self) -> &'static str {
-        match self {
-            DryRun::None => "",
-            DryRun::Client => " (dry run)",
-            DryRun::Server => " (server dry run)",
-        }
-    }
+    #[command(flatten)]
+    dry_run: DryRunOption,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
@@ -63,17 +43,14 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     let (manifests, failures) = manifest::read(&arguments.files, arguments.validate, &connected, "apply")?;
     failures.iter().for_each(|failure| eprintln!("{failure}"));
     let mut failed = !failures.is_empty();
+    let dry_run = arguments.dry_run.dry_run;
     let mut applied = Vec::new();
     for manifest in &manifests {
         let name = shown(manifest.kind, manifest.name());
         let work = apply(manifest, &arguments, &connected);
         match trace::object("apply object", &name, work).await {
-            Ok((object, outcome)) if arguments.output.is_none() => {
-                line(format_args!(
-                    "{} {outcome}{}",
-                    object.shown(),
-                    arguments.dry_run.note()
-                ));
+            Ok((object, outcome)) if arguments.output.output.is_none() => {
+                line(format_args!("{} {outcome}{}", object.shown(), dry_run.note()));
             }
             Ok((object, _)) => applied.push(object),
             Err(failure) => {
@@ -82,8 +59,9 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             }
         }
     }
-    if let Some(format) = arguments.output {
-        present::objects(&applied, format, manifests.len() == 1)?;
+    if let Some(format) = &arguments.output.output {
+        let managed_fields = arguments.output.show_managed_fields;
+        present::objects(&applied, format, manifests.len() == 1, managed_fields)?;
     }
     if failed { Err(Failure::Said.into()) } else { Ok(()) }
 }
@@ -123,7 +101,8 @@ async fn apply(
             warned = true;
             warn_about(current)?;
         }
-        match write(manifest, arguments.dry_run, cluster, &key, current).await {
+        let dry_run = arguments.dry_run.dry_run;
+        match write(manifest, dry_run, Remembered::Yes, cluster, &key, current).await {
             Err(failure) if failure.reason() == Reason::Conflict && attempt < MOST_RETRIES => {
                 if attempt > 0 {
                     tokio::time::sleep(RETRY_DELAY).await;
@@ -148,17 +127,24 @@ fn warn_about(current: &Object) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn write(
+/// Does what makes `current` as the manifest says. Returns the object as it is then, and what happened.
+pub(super) async fn write(
     manifest: &Manifest,
     dry_run: DryRun,
+    remembered: Remembered,
     cluster: &Cluster,
     key: &Key,
     current: Option<Object>,
 ) -> Result<(Object, &'static str), Failure> {
     let source = &manifest.source;
     let current_value = current.as_ref().map(Object::json).transpose()?;
-    let decision = last_applied::decide(manifest.kind.message, &manifest.value, current_value.as_ref())
-        .map_err(|error| Failure::message(format!("error when applying \"{source}\": {error}")))?;
+    let decision = last_applied::decide(
+        manifest.kind.message,
+        &manifest.value,
+        current_value.as_ref(),
+        remembered,
+    )
+    .map_err(|error| Failure::message(format!("error when applying \"{source}\": {error}")))?;
     match (decision, current) {
         (Decision::Create(value), _) => {
             let object = manifest.encode(&value, Validate::Ignore)?;

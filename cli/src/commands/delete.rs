@@ -1,23 +1,27 @@
 //! `gantry delete`: deletes objects and waits until they are gone.
 
-use super::get::Selectors;
-use crate::cluster::{Event, Object, Patience, Selection, before_watching_again, qualified_singular, shown};
+use crate::chosen::{self, Choice, Meant, Selectors};
+use crate::cluster::{qualified_singular, shown};
+use crate::dry_run::{DryRun, DryRunOption};
 use crate::failure::Failure;
-use crate::manifest::{self, Files, Validate};
-use crate::output::line;
-use crate::resource;
+use crate::follow;
+use crate::go_text;
+use crate::manifest::Files;
+use crate::output::{line, write};
 use crate::session::{Connected, Session};
 use crate::span::Span;
 use crate::trace;
 use anyhow::Result;
-use gantry_proto::meta::v1::{DeleteOptions, Preconditions};
-use gantry_proto::{Key, KindInfo};
-use std::time::Duration;
+use gantry_proto::meta::v1::DeleteOptions;
+use gantry_proto::status::Reason;
+use std::collections::BTreeSet;
+use std::io::BufRead as _;
+use std::str::FromStr;
 
 /// Delete objects, and wait until they are gone
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// TYPE NAME..., or TYPE/NAME...
+    /// TYPE NAME..., TYPE/NAME..., or TYPE[,TYPE...] with a selector or --all
     targets: Vec<String>,
     #[command(flatten)]
     files: Files,
@@ -29,14 +33,14 @@ pub struct Arguments {
     /// In all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// Seconds that a pod has to end; -1 for its own choice
+    /// Seconds that an object has to end; below 0 for its own choice; 0 only with --force
     #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
     grace_period: i64,
     /// Do not wait for confirmation that the pod's containers have ended
     #[arg(long)]
     force: bool,
-    /// Give a pod one second to end
-    #[arg(long, conflicts_with = "grace_period")]
+    /// Give an object one second to end
+    #[arg(long)]
     now: bool,
     /// Wait until the objects are gone
     #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
@@ -45,13 +49,19 @@ pub struct Arguments {
     /// The longest to wait for one object, such as 30s; 0 for no limit
     #[arg(long, default_value = "0s")]
     timeout: Span,
-    /// What happens to the objects that this one owns
-    #[arg(long, value_enum, default_value = "background", num_args = 0..=1, default_missing_value = "background")]
-    #[arg(require_equals = true)]
+    /// What happens to the objects that this one owns: background (they are deleted afterwards), foreground (they are
+    /// deleted first) or orphan (they stay)
+    #[arg(long, default_value = "background", num_args = 0..=1, default_missing_value = "background")]
+    #[arg(require_equals = true, value_name = "HOW")]
     cascade: Cascade,
-    /// Succeed where an object does not exist
-    #[arg(long)]
-    ignore_not_found: bool,
+    /// Succeed where an object does not exist [default: true with --all or a selector]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    ignore_not_found: Option<bool>,
+    /// Show what is meant and ask first
+    #[arg(short, long)]
+    interactive: bool,
+    #[command(flatten)]
+    dry_run: DryRunOption,
     /// Print names only
     #[arg(short, long, value_enum)]
     output: Option<NameOnly>,
@@ -62,14 +72,40 @@ enum NameOnly {
     Name,
 }
 
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cascade {
-    /// They are deleted afterwards
     Background,
-    /// They are deleted first
     Foreground,
-    /// They stay
     Orphan,
+}
+
+impl FromStr for Cascade {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Cascade, String> {
+        match text {
+            "background" => Ok(Cascade::Background),
+            "foreground" => Ok(Cascade::Foreground),
+            "orphan" => Ok(Cascade::Orphan),
+            "true" => {
+                deprecated(text, "background");
+                Ok(Cascade::Background)
+            }
+            "false" => {
+                deprecated(text, "orphan");
+                Ok(Cascade::Orphan)
+            }
+            _ => Err(format!(
+                "invalid cascade value ({text}). Must be \"background\", \"foreground\", or \"orphan\""
+            )),
+        }
+    }
+}
+
+fn deprecated(given: &str, instead: &str) {
+    eprintln!(
+        "warning: --cascade={given} is deprecated (boolean value) and can be replaced with --cascade={instead}."
+    );
 }
 
 impl Cascade {
@@ -82,45 +118,55 @@ impl Cascade {
     }
 }
 
-struct Doomed {
-    kind: &'static KindInfo,
-    key: Key,
-    /// The file that names it.
-    source: Option<String>,
-}
-
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
-    let connected = session.connect()?;
     let grace = grace_seconds(&arguments)?;
-    let mut failed = false;
-    let doomed = doomed(&arguments, &connected, &mut failed).await?;
-    if doomed.is_empty() && !failed && !arguments.ignore_not_found {
-        line(format_args!("No resources found"));
-    }
-    if grace == Some(0) {
+    check(&arguments)?;
+    let connected = session.connect()?;
+    let choice = Choice {
+        arguments: &arguments.targets,
+        files: &arguments.files,
+        selectors: &arguments.selectors,
+        all: arguments.all,
+        all_namespaces: arguments.all_namespaces,
+    };
+    if arguments.force && grace == Some(0) {
         eprintln!(
             "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. \
              The resource may continue to run on the cluster indefinitely."
         );
     }
+    let chosen = chosen::choose(&choice, &connected).await?;
+    let mut failed = chosen.failed;
+    if chosen.meant.is_empty() && !failed {
+        line(format_args!("No resources found"));
+        return Ok(());
+    }
+    if arguments.interactive && !confirmed(&chosen.meant) {
+        return Ok(());
+    }
+    if connected.namespace_given
+        && !arguments.all_namespaces
+        && chosen.meant.iter().any(|meant| !meant.kind.namespaced)
+    {
+        eprintln!("Warning: deleting cluster-scoped resources, not scoped to the provided namespace");
+    }
+    let selected = arguments.all || !arguments.selectors.is_empty();
+    let ignore_not_found = arguments.ignore_not_found.unwrap_or(selected);
+    let mut deleted = 0;
     let mut waiting = Vec::new();
-    for one in doomed {
-        let name = shown(one.kind, &one.key.name);
-        match trace::object(
-            "delete object",
-            &name,
-            delete(&one, grace, &arguments, &connected),
-        )
-        .await
-        {
+    for meant in chosen.meant {
+        let name = shown(meant.kind, &meant.key.name);
+        let work = delete(&meant, grace, &arguments, &connected);
+        match trace::object("delete object", &name, work).await {
             Ok(uid) => {
-                said(&one, grace, arguments.output);
-                waiting.push((one, uid));
+                deleted += 1;
+                line(format_args!("{}", said(&meant, grace, &arguments)));
+                waiting.push((meant, uid));
             }
-            Err(failure) if failure.is_not_found() && arguments.ignore_not_found => {}
+            Err(failure) if failure.is_not_found() && ignore_not_found => {}
             Err(failure) => {
                 failed = true;
-                let failure = match &one.source {
+                let failure = match meant.source() {
                     Some(source) => failure.while_doing("deleting", source),
                     None => failure,
                 };
@@ -128,177 +174,201 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             }
         }
     }
-    if arguments.wait {
-        for (one, uid) in &waiting {
-            let gone = wait_until_gone(one, uid, &connected);
-            let result = match arguments.timeout.0 {
-                Duration::ZERO => gone.await,
-                limit => tokio::time::timeout(limit, gone).await.unwrap_or_else(|_| {
-                    let name = format!("{}/{}", one.kind.resource, one.key.name);
-                    Err(Failure::message(format!(
-                        "timed out waiting for the condition on {name}"
-                    )))
-                }),
-            };
-            if let Err(failure) = result {
-                failed = true;
-                eprintln!("{failure}");
-            }
-        }
+    if deleted == 0 && !failed {
+        line(format_args!("No resources found"));
+    }
+    if arguments.wait && arguments.dry_run.dry_run == DryRun::None {
+        wait(&waiting, &arguments, &connected, &mut failed).await?;
     }
     if failed { Err(Failure::Said.into()) } else { Ok(()) }
 }
 
+/// What kubectl refuses before it asks the server anything.
+fn check(arguments: &Arguments) -> Result<(), Failure> {
+    let given = |option: &Option<String>| option.as_ref().is_some_and(|text| !text.is_empty());
+    if arguments.all && given(&arguments.selectors.labels) {
+        return Err(Failure::message(
+            "cannot set --all and --selector at the same time",
+        ));
+    }
+    if arguments.all && given(&arguments.selectors.fields) {
+        return Err(Failure::message(
+            "cannot set --all and --field-selector at the same time",
+        ));
+    }
+    Ok(())
+}
+
 /// kubectl's rules: --now is one second, no grace at all needs --force, which alone means none.
 fn grace_seconds(arguments: &Arguments) -> Result<Option<i64>, Failure> {
+    let both = || Failure::message("--force and --grace-period greater than 0 cannot be specified together");
     match (arguments.now, arguments.force, arguments.grace_period) {
-        (true, ..) => Ok(Some(1)),
-        (false, true, 0 | -1) => Ok(Some(0)),
-        (false, true, _) => Err(Failure::message(
-            "--force and --grace-period greater than 0 cannot be specified together",
+        (true, _, seconds) if seconds != -1 => Err(Failure::message(
+            "--now and --grace-period cannot be specified together",
         )),
+        (true, true, _) => Err(both()),
+        (true, false, _) => Ok(Some(1)),
+        (false, true, seconds) if seconds <= 0 => Ok(Some(0)),
+        (false, true, _) => Err(both()),
         (false, false, 0) => Ok(Some(1)),
         (false, false, seconds) => Ok((seconds >= 0).then_some(seconds)),
     }
 }
 
-async fn doomed(
-    arguments: &Arguments,
-    connected: &Connected,
-    failed: &mut bool,
-) -> Result<Vec<Doomed>, Failure> {
-    if !arguments.files.filenames.is_empty() {
-        manifest::only_files(&arguments.targets)?;
-        let (manifests, failures) = manifest::read(&arguments.files, Validate::Ignore, connected, "delete")?;
-        failures.iter().for_each(|failure| eprintln!("{failure}"));
-        *failed |= !failures.is_empty();
-        let doomed = manifests.into_iter().map(|manifest| Doomed {
-            kind: manifest.kind,
-            key: Key::new(manifest.namespace(), manifest.name()),
-            source: Some(manifest.source),
-        });
-        return Ok(doomed.collect());
+fn confirmed(meant: &[Meant]) -> bool {
+    line(format_args!(
+        "You are about to delete the following {} resource(s):",
+        meant.len()
+    ));
+    for one in meant {
+        line(format_args!("{}/{}", one.kind.resource, one.key.name));
     }
-    if arguments.targets.is_empty() {
-        return Err(Failure::message(
-            "You must provide one or more resources by argument or filename.\nExamples: gantry delete -f web.yaml, \
-             gantry delete deployment/web, gantry delete pods -l app=web",
-        ));
+    write(format_args!("Do you want to continue? (y/N): "));
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    let yes = read.is_ok() && matches!(answer.trim(), "y" | "Y");
+    if !yes {
+        line(format_args!("deletion is cancelled"));
     }
-    let mut doomed = Vec::new();
-    for target in resource::targets(&arguments.targets)? {
-        if let Some(name) = target.name {
-            let key = Key::new(connected.namespace_of(target.kind), name);
-            doomed.push(Doomed {
-                kind: target.kind,
-                key,
-                source: None,
-            });
-            continue;
-        }
-        let selected = arguments.selectors.labels.is_some() || arguments.selectors.fields.is_some();
-        if !arguments.all && !selected {
-            return Err(Failure::message(
-                "resource(s) were provided, but no name was specified",
-            ));
-        }
-        let namespace = match arguments.all_namespaces {
-            true => String::new(),
-            false => connected.namespace_of(target.kind),
-        };
-        let selection = Selection {
-            namespace,
-            labels: arguments.selectors.labels.clone().unwrap_or_default(),
-            fields: arguments.selectors.fields.clone().unwrap_or_default(),
-        };
-        match connected.cluster.list(target.kind, &selection).await {
-            Ok((objects, _)) => doomed.extend(objects.iter().map(|object| Doomed {
-                kind: object.kind,
-                key: object.key(),
-                source: None,
-            })),
-            Err(failure @ Failure::Status(_)) => {
-                *failed = true;
-                eprintln!("{failure}");
-            }
-            Err(failure) => return Err(failure),
-        }
-    }
-    Ok(doomed)
+    yes
 }
 
-/// Returns the uid of the object that is being deleted.
+/// Returns the uid of what is being deleted, where the server tells it.
 async fn delete(
-    one: &Doomed,
+    meant: &Meant,
     grace: Option<i64>,
     arguments: &Arguments,
     connected: &Connected,
-) -> Result<String, Failure> {
-    let object = connected.cluster.get(one.kind, &one.key).await?;
+) -> Result<Option<String>, Failure> {
+    let dry_run = arguments.dry_run.dry_run;
+    if dry_run.is_client() {
+        // What is named and not there is an error also where nothing is done.
+        return meant.read(connected).await.map(|_| None);
+    }
     let options = DeleteOptions {
         grace_period_seconds: grace,
         propagation_policy: Some(arguments.cascade.policy().into()),
-        preconditions: Some(Preconditions {
-            uid: Some(object.metadata.uid.clone()),
-            resource_version: None,
-        }),
+        dry_run: match dry_run.is_server() {
+            true => vec!["All".into()],
+            false => Vec::new(),
+        },
         ..DeleteOptions::default()
     };
-    connected.cluster.delete(one.kind, &one.key, options).await?;
-    Ok(object.metadata.uid)
+    connected.cluster.delete(meant.kind, &meant.key, options).await
 }
 
-fn said(one: &Doomed, grace: Option<i64>, output: Option<NameOnly>) {
-    if output.is_some() {
-        return line(format_args!("{}", shown(one.kind, &one.key.name)));
+fn said(meant: &Meant, grace: Option<i64>, arguments: &Arguments) -> String {
+    if arguments.output.is_some() {
+        return shown(meant.kind, &meant.key.name);
     }
     let operation = if grace == Some(0) {
         "force deleted"
     } else {
         "deleted"
     };
-    let namespace = match one.key.namespace.as_str() {
+    let namespace = match meant.key.namespace.as_str() {
         "" => String::new(),
         namespace => format!(" from {namespace} namespace"),
     };
-    line(format_args!(
-        "{} \"{}\" {operation}{namespace}",
-        qualified_singular(one.kind),
-        one.key.name
-    ));
+    format!(
+        "{} {} {operation}{namespace}{}",
+        qualified_singular(meant.kind),
+        go_text::quoted(&meant.key.name),
+        arguments.dry_run.dry_run.note()
+    )
 }
 
-async fn wait_until_gone(one: &Doomed, uid: &str, connected: &Connected) -> Result<(), Failure> {
-    let mut patience = Patience::default();
-    patience.answered();
-    loop {
-        let object: Object = match connected.cluster.get(one.kind, &one.key).await {
-            Ok(object) if object.metadata.uid == uid => object,
-            Ok(_) => return Ok(()),
-            Err(failure) if failure.is_not_found() => return Ok(()),
+async fn wait(
+    waiting: &[(Meant, Option<String>)],
+    arguments: &Arguments,
+    connected: &Connected,
+    failed: &mut bool,
+) -> Result<(), Failure> {
+    let mut timed_out = BTreeSet::new();
+    for (meant, uid) in waiting {
+        let gone = follow::until(&connected.cluster, meant.kind, &meant.key, |object| {
+            Ok(match (object, uid) {
+                (None, _) => true,
+                (Some(object), Some(uid)) => object.metadata.uid != *uid,
+                (Some(_), None) => false,
+            })
+        });
+        let waited = follow::within(arguments.timeout.0, gone, || {
+            format!(
+                "timed out waiting for the condition on {}/{}",
+                meant.kind.resource, meant.key.name
+            )
+        });
+        match waited.await {
+            Ok(()) => {}
+            // Who may delete and not look waits for nothing.
+            Err(failure) if matches!(failure.reason(), Reason::Forbidden | Reason::MethodNotAllowed) => {}
+            Err(failure @ Failure::TimedOut(_)) => drop(timed_out.insert(failure.to_string())),
             Err(failure) => {
-                patience.outlast(failure).await?;
-                continue;
-            }
-        };
-        patience.answered();
-        let selection = Selection {
-            namespace: one.key.namespace.clone(),
-            fields: format!("metadata.name={}", one.key.name),
-            ..Selection::default()
-        };
-        let watch = connected
-            .cluster
-            .watch(one.kind, &selection, &object.metadata.resource_version)
-            .await;
-        if let Ok(mut events) = watch {
-            // Whatever ends the watch, the object is read again.
-            while let Ok(Some((event, object))) = events.next().await {
-                if event == Event::Deleted && object.metadata.uid == uid {
-                    return Ok(());
-                }
+                *failed = true;
+                eprintln!("{failure}");
             }
         }
-        before_watching_again().await;
+    }
+    if timed_out.is_empty() {
+        return Ok(());
+    }
+    timed_out.iter().for_each(|text| eprintln!("{text}"));
+    Err(Failure::Exit(Failure::TimedOut(String::new()).exit_code()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parsed(options: &str) -> Arguments {
+        let words = std::iter::once("delete").chain(options.split_whitespace());
+        Line::try_parse_from(words).unwrap().arguments
+    }
+
+    #[test]
+    fn how_long_an_object_has_to_end_follows_kubectls_rules() {
+        let check = |options: &str, expected: Result<Option<i64>, &str>| {
+            let seconds = grace_seconds(&parsed(options)).map_err(|failure| failure.to_string());
+            assert_eq!(seconds, expected.map_err(String::from), "{options}");
+        };
+        check("", Ok(None));
+        check("--grace-period=5", Ok(Some(5)));
+        check("--grace-period=0", Ok(Some(1)));
+        check("--now", Ok(Some(1)));
+        check("--force", Ok(Some(0)));
+        check("--force --grace-period=0", Ok(Some(0)));
+        check(
+            "--force --grace-period=5",
+            Err("error: --force and --grace-period greater than 0 cannot be specified together"),
+        );
+        check(
+            "--force --now",
+            Err("error: --force and --grace-period greater than 0 cannot be specified together"),
+        );
+        check(
+            "--now --grace-period=5",
+            Err("error: --now and --grace-period cannot be specified together"),
+        );
+    }
+
+    #[test]
+    fn cascade_is_a_word_or_a_deprecated_truth() {
+        let check = |text: &str, expected: Cascade| assert_eq!(text.parse(), Ok(expected), "{text}");
+        check("background", Cascade::Background);
+        check("foreground", Cascade::Foreground);
+        check("orphan", Cascade::Orphan);
+        check("false", Cascade::Orphan);
+        assert_eq!(
+            "foo".parse::<Cascade>(),
+            Err("invalid cascade value (foo). Must be \"background\", \"foreground\", or \"orphan\"".into())
+        );
     }
 }

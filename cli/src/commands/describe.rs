@@ -1,6 +1,6 @@
 //! `gantry describe`: everything about an object, with its events.
 
-use super::get::Selectors;
+use crate::chosen::Selectors;
 use crate::cluster::{Object, Selection};
 use crate::describe;
 use crate::failure::Failure;

@@ -1,17 +1,22 @@
 //! `gantry get`: objects in rows, as YAML or JSON, once or as they change.
 
 use crate::aligned::Aligned;
-use crate::cluster::{Object, Patience, Selection, before_watching_again};
+use crate::chosen::Selectors;
+use crate::cluster::{Event, Object, Patience, Selection, before_watching_again};
+use crate::custom_columns::CustomColumns;
 use crate::failure::Failure;
 use crate::manifest::{self, Files};
 use crate::output::write;
-use crate::present::{self, Format};
+use crate::present::{self, FORMATS, Format};
 use crate::resource::{self, Target};
 use crate::session::{Connected, Session};
+use crate::sort_by::SortKey;
 use crate::tables::{self, Columns};
 use anyhow::Result;
 use gantry_proto::status::Reason;
 use gantry_proto::{Key, KindInfo};
+use serde_json::json;
+use std::str::FromStr;
 use std::time::SystemTime;
 
 /// Show objects
@@ -22,8 +27,9 @@ pub struct Arguments {
     targets: Vec<String>,
     #[command(flatten)]
     files: Files,
-    /// How to print them
-    #[arg(short, long, value_enum)]
+    /// How to print them: wide, yaml, json, name, jsonpath=TEMPLATE, jsonpath-as-json=TEMPLATE, jsonpath-file=FILE,
+    /// custom-columns=HEADER:PATH,... or custom-columns-file=FILE
+    #[arg(short, long, value_name = "FORMAT")]
     output: Option<Output>,
     /// Go on with every change
     #[arg(short, long)]
@@ -39,6 +45,24 @@ pub struct Arguments {
     /// With a column of labels
     #[arg(long)]
     show_labels: bool,
+    /// With a column for each of these labels
+    #[arg(short = 'L', long, value_name = "LABELS", value_delimiter = ',')]
+    label_columns: Vec<String>,
+    /// With the type before each name
+    #[arg(long)]
+    show_kind: bool,
+    /// In the order of a field, such as .metadata.creationTimestamp
+    #[arg(long, value_name = "PATH")]
+    sort_by: Option<SortKey>,
+    /// Objects to a list call; 0 for all in one
+    #[arg(long, default_value_t = 500)]
+    chunk_size: i64,
+    /// With managedFields
+    #[arg(long)]
+    show_managed_fields: bool,
+    /// With what happened to each object, while watching
+    #[arg(long)]
+    output_watch_events: bool,
     /// Without the headers
     #[arg(long)]
     no_headers: bool,
@@ -47,33 +71,35 @@ pub struct Arguments {
     ignore_not_found: bool,
 }
 
-/// Which objects are meant, where they are not named.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub struct Selectors {
-    /// Those whose labels match, such as app=web,tier!=front
-    #[arg(short = 'l', long = "selector", value_name = "LABELS")]
-    pub labels: Option<String>,
-    /// Those whose fields match, such as spec.nodeName=n1
-    #[arg(long = "field-selector", value_name = "FIELDS")]
-    pub fields: Option<String>,
-}
-
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+/// How objects are printed.
+#[derive(Clone, Debug, PartialEq)]
 enum Output {
+    /// Rows with more columns.
     Wide,
-    Yaml,
-    Json,
-    Name,
+    Columns(CustomColumns),
+    Format(Format),
 }
 
-impl Output {
-    /// `None` for rows.
-    fn format(self) -> Option<Format> {
-        match self {
-            Output::Wide => None,
-            Output::Yaml => Some(Format::Yaml),
-            Output::Json => Some(Format::Json),
-            Output::Name => Some(Format::Name),
+impl FromStr for Output {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Output, String> {
+        let (name, rest) = text.split_once('=').unwrap_or((text, ""));
+        match name {
+            "wide" if rest.is_empty() => Ok(Output::Wide),
+            "custom-columns" => CustomColumns::parse(rest).map(Output::Columns),
+            "custom-columns-file" if rest.is_empty() => CustomColumns::parse("").map(Output::Columns),
+            "custom-columns-file" => {
+                let template = std::fs::read_to_string(rest)
+                    .map_err(|error| format!("error reading template {rest}, {error}"))?;
+                CustomColumns::parse_template(&template).map(Output::Columns)
+            }
+            _ if FORMATS.contains(&name) => text.parse().map(Output::Format),
+            _ => {
+                let mut formats = [FORMATS, &["custom-columns", "custom-columns-file", "wide"]].concat();
+                formats.sort_unstable();
+                Err(present::no_such_format(text, &formats))
+            }
         }
     }
 }
@@ -94,27 +120,44 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
         )
         .into());
     }
+    check(&arguments)?;
     if arguments.watch || arguments.watch_only {
         let [target] = &targets[..] else {
             return Err(Failure::message("you may only specify a single resource type when watching").into());
         };
         return watch(target, &arguments, &connected).await;
     }
-    let fetched = fetch(&targets, &arguments, &connected).await?;
-    let format = arguments.output.and_then(Output::format);
-    match format {
-        Some(format) => {
+    let mut fetched = fetch(&targets, &arguments, &connected).await?;
+    if let Some(key) = &arguments.sort_by {
+        for group in &mut fetched.groups {
+            group.sort(key)?;
+        }
+    }
+    let missing = (fetched.failed || named) && fetched.groups.iter().all(|group| group.objects.is_empty());
+    match &arguments.output {
+        Some(Output::Format(format)) => {
             let objects: Vec<Object> = fetched
                 .groups
                 .into_iter()
                 .flat_map(|group| group.objects)
                 .collect();
-            let missing = objects.is_empty() && (fetched.failed || named);
             if !missing {
-                present::objects(&objects, format, named && targets.len() == 1)?;
+                let single = named && targets.len() == 1;
+                present::objects(&objects, format, single, arguments.show_managed_fields)?;
             }
         }
-        None => rows(&fetched.groups, &arguments, &connected)?,
+        Some(Output::Columns(columns)) if !missing => {
+            let mut rows = Vec::new();
+            if !arguments.no_headers {
+                rows.push(columns.headers());
+            }
+            for object in fetched.groups.iter().flat_map(|group| &group.objects) {
+                rows.push(columns.row(&object.json()?).map_err(Failure::message)?);
+            }
+            write(format_args!("{}", Aligned::default().lines(&rows)));
+        }
+        Some(Output::Columns(_)) => {}
+        None | Some(Output::Wide) => rows(&fetched.groups, &arguments, &connected)?,
     }
     if fetched.failed {
         Err(Failure::Said.into())
@@ -123,9 +166,53 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     }
 }
 
+/// What kubectl refuses, and what it says it does not do.
+fn check(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.show_labels
+        && let Some(Output::Format(_) | Output::Columns(_)) = &arguments.output
+    {
+        return Err(Failure::message(
+            "--show-labels option cannot be used with this printer",
+        ));
+    }
+    let watching = arguments.watch || arguments.watch_only;
+    if arguments.output_watch_events && !watching {
+        return Err(Failure::message(
+            "--output-watch-events option can only be used with --watch or --watch-only",
+        ));
+    }
+    if watching && arguments.sort_by.is_some() {
+        eprintln!(
+            "warning: --{} requested, --sort-by will be ignored{}",
+            if arguments.watch { "watch" } else { "watch-only" },
+            if arguments.watch {
+                " for watch events received"
+            } else {
+                ""
+            }
+        );
+    }
+    Ok(())
+}
+
 struct Group {
     kind: &'static KindInfo,
     objects: Vec<Object>,
+}
+
+impl Group {
+    fn sort(&mut self, key: &SortKey) -> Result<(), Failure> {
+        let objects = std::mem::take(&mut self.objects);
+        let items = objects
+            .into_iter()
+            .map(|object| {
+                let value = object.json()?;
+                Ok((object, value))
+            })
+            .collect::<Result<Vec<_>, Failure>>()?;
+        self.objects = key.sort(items).map_err(Failure::message)?;
+        Ok(())
+    }
 }
 
 struct Fetched {
@@ -153,7 +240,7 @@ async fn fetch(targets: &[Target], arguments: &Arguments, connected: &Connected)
                 let selection = selection(target, arguments, connected);
                 connected
                     .cluster
-                    .list(target.kind, &selection)
+                    .list_in_chunks(target.kind, &selection, arguments.chunk_size.max(0))
                     .await
                     .map(|(objects, _)| objects)
             }
@@ -204,7 +291,7 @@ fn rows(groups: &[Group], arguments: &Arguments, connected: &Connected) -> Resul
     #[allow(clippy::disallowed_methods, reason = "a command runs at one time: now")]
     let now = SystemTime::now();
     let shown: Vec<&Group> = groups.iter().filter(|group| !group.objects.is_empty()).collect();
-    if shown.is_empty() && !groups.is_empty() {
+    if shown.is_empty() && !groups.is_empty() && !arguments.ignore_not_found {
         let namespaced = groups.iter().any(|group| group.kind.namespaced);
         if namespaced && !arguments.all_namespaces {
             eprintln!("No resources found in {} namespace.", connected.namespace);
@@ -219,10 +306,10 @@ fn rows(groups: &[Group], arguments: &Arguments, connected: &Connected) -> Resul
         let columns = columns(group.kind, arguments, shown.len() > 1);
         let mut rows = Vec::new();
         if !arguments.no_headers {
-            rows.push(tables::headers(group.kind, columns));
+            rows.push(tables::headers(group.kind, &columns));
         }
         for object in &group.objects {
-            rows.push(tables::row(object, columns, now)?);
+            rows.push(tables::row(object, &columns, now)?);
         }
         write(format_args!("{}", Aligned::default().lines(&rows)));
     }
@@ -231,10 +318,11 @@ fn rows(groups: &[Group], arguments: &Arguments, connected: &Connected) -> Resul
 
 fn columns(kind: &KindInfo, arguments: &Arguments, several: bool) -> Columns {
     Columns {
-        wide: arguments.output == Some(Output::Wide),
+        wide: matches!(arguments.output, Some(Output::Wide)),
         namespace: arguments.all_namespaces && kind.namespaced,
         labels: arguments.show_labels,
-        kind: several,
+        kind: several || arguments.show_kind,
+        label_columns: arguments.label_columns.clone(),
     }
 }
 
@@ -249,16 +337,17 @@ async fn watch(target: &Target, arguments: &Arguments, connected: &Connected) ->
     {
         return Err(Failure::Status(Box::new(gantry_proto::meta::v1::Status::not_found(kind, name))).into());
     }
-    let format = arguments.output.and_then(Output::format);
     let mut printer = Printer {
         columns: columns(kind, arguments, false),
-        format,
+        output: arguments.output.clone(),
         aligned: Aligned::default(),
         kind,
         headers: !arguments.no_headers,
+        managed_fields: arguments.show_managed_fields,
+        events: arguments.output_watch_events,
     };
     if !arguments.watch_only {
-        printer.print(&objects)?;
+        printer.print(Event::Added, &objects)?;
     }
     let mut patience = Patience::default();
     patience.answered();
@@ -290,10 +379,10 @@ async fn follow(
 ) -> Result<(), Failure> {
     let watched = async {
         let mut events = connected.cluster.watch(kind, selection, revision).await?;
-        while let Some((_, object)) = events.next().await? {
+        while let Some((event, object)) = events.next().await? {
             patience.answered();
             revision.clone_from(&object.metadata.resource_version);
-            printer.print(&[object])?;
+            printer.print(event, &[object])?;
         }
         Ok::<(), Failure>(())
     };
@@ -307,26 +396,26 @@ async fn follow(
     let seen: i64 = revision.parse().unwrap_or_default();
     objects.retain(|object| gantry_client::revision(&object.metadata) > seen);
     *revision = now;
-    printer.print(&objects)
+    printer.print(Event::Modified, &objects)
 }
 
 struct Printer {
     kind: &'static KindInfo,
     columns: Columns,
-    format: Option<Format>,
+    output: Option<Output>,
     aligned: Aligned,
     /// Still to be printed.
     headers: bool,
+    managed_fields: bool,
+    /// With what happened to each object.
+    events: bool,
 }
 
 impl Printer {
-    fn print(&mut self, objects: &[Object]) -> Result<(), Failure> {
-        if let Some(format) = self.format {
+    fn print(&mut self, event: Event, objects: &[Object]) -> Result<(), Failure> {
+        if let Some(Output::Format(format)) = &self.output {
             for object in objects {
-                if format == Format::Yaml {
-                    write(format_args!("---\n"));
-                }
-                present::objects(std::slice::from_ref(object), format, true)?;
+                self.print_alone(event, object, format)?;
             }
             return Ok(());
         }
@@ -334,13 +423,44 @@ impl Printer {
         let now = SystemTime::now();
         let mut rows = Vec::new();
         if self.headers && !objects.is_empty() {
-            rows.push(tables::headers(self.kind, self.columns));
+            rows.push(self.row(
+                "EVENT".into(),
+                match &self.output {
+                    Some(Output::Columns(columns)) => columns.headers(),
+                    _ => tables::headers(self.kind, &self.columns),
+                },
+            ));
             self.headers = false;
         }
         for object in objects {
-            rows.push(tables::row(object, self.columns, now)?);
+            let cells = match &self.output {
+                Some(Output::Columns(columns)) => columns.row(&object.json()?).map_err(Failure::message)?,
+                _ => tables::row(object, &self.columns, now)?,
+            };
+            // As wide as the longest, so that rows stay under each other.
+            rows.push(self.row(format!("{:<10}", event.name()), cells));
         }
         write(format_args!("{}", self.aligned.lines(&rows)));
+        Ok(())
+    }
+
+    fn row(&self, event: String, mut cells: Vec<String>) -> Vec<String> {
+        if self.events {
+            cells.insert(0, event);
+        }
+        cells
+    }
+
+    fn print_alone(&self, event: Event, object: &Object, format: &Format) -> Result<(), Failure> {
+        if *format == Format::Yaml {
+            write(format_args!("---\n"));
+        }
+        if !self.events || *format == Format::Name {
+            return present::objects(std::slice::from_ref(object), format, true, self.managed_fields);
+        }
+        let value = present::value(object, self.managed_fields)?;
+        let told = json!({"type": event.name(), "object": value});
+        write(format_args!("{}", present::text(&told, format)?));
         Ok(())
     }
 }

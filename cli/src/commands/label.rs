@@ -1,32 +1,16 @@
 //! `gantry label`: sets and removes labels.
 
-use super::get::Selectors;
-use crate::marks::{self, Marks};
+use crate::marks::{self, MarkOptions, Marks};
 use crate::session::Session;
 use anyhow::Result;
 
-/// Set (KEY=VALUE) or remove (KEY-) labels
+/// Set (KEY=VALUE) or remove (KEY-) labels, or show them
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// TYPE NAME... KEY=VALUE... KEY-..., or TYPE/NAME
-    #[arg(required = true)]
-    arguments: Vec<String>,
-    /// Replace values that are there
-    #[arg(long)]
-    overwrite: bool,
-    /// All objects of the type in the namespace
-    #[arg(long)]
-    all: bool,
     #[command(flatten)]
-    selectors: Selectors,
+    options: MarkOptions,
 }
 
 pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
-    let Arguments {
-        arguments,
-        overwrite,
-        all,
-        selectors,
-    } = arguments;
-    marks::change(Marks::Labels, &arguments, overwrite, all, &selectors, session).await
+    marks::change(Marks::Labels, arguments.options, session).await
 }

@@ -25,8 +25,8 @@ fn object(mut value: Value) -> Object {
 
 fn check(values: &[Value], columns: Columns, expected: Expect) {
     let objects: Vec<Object> = values.iter().cloned().map(object).collect();
-    let mut rows = vec![headers(objects[0].kind, columns)];
-    rows.extend(objects.iter().map(|object| row(object, columns, now()).unwrap()));
+    let mut rows = vec![headers(objects[0].kind, &columns)];
+    rows.extend(objects.iter().map(|object| row(object, &columns, now()).unwrap()));
     let text = Aligned::default().lines(&rows);
     // A row may end in blanks, which the eye and an editor lose.
     let marked: String = text.lines().map(|line| format!("{line}|\n")).collect();
@@ -38,6 +38,7 @@ const WIDE: Columns = Columns {
     namespace: false,
     labels: false,
     kind: false,
+    label_columns: Vec::new(),
 };
 
 fn pod(name: &str, spec: Value, status: Value) -> Value {
@@ -73,13 +74,14 @@ fn pods_are_shown_as_kubectl_shows_them() {
         namespace: true,
         labels: true,
         kind: true,
+        label_columns: vec!["example.com/tier".into(), "app".into()],
     };
     check(
         &pods[1..],
         columns,
         expect![[r#"
-        NAMESPACE   NAME        READY   STATUS    RESTARTS   AGE   LABELS|
-        default     pod/web-2   0/1     Pending   0          5m    app=web|
+        NAMESPACE   NAME        READY   STATUS    RESTARTS   AGE   TIER     APP   LABELS|
+        default     pod/web-2   0/1     Pending   0          5m    <none>   web   app=web|
     "#]],
     );
 }
@@ -410,4 +412,96 @@ fn events_are_shown_as_kubectl_shows_them() {
         60s         Normal    Scheduled   pod/web                          scheduler     ok                    60s          1       web.2|
     "#]],
     );
+}
+
+#[test]
+fn kinds_of_policy_and_addresses_are_shown_as_kubectl_shows_them() {
+    let budget = |name: &str, spec: Value| {
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name}, "spec": spec,
+            "status": {"disruptionsAllowed": 1, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": 3}})
+    };
+    check(
+        &[
+            budget("a", json!({"minAvailable": 2})),
+            budget("b", json!({"maxUnavailable": "25%"})),
+        ],
+        Columns::default(),
+        expect![[r#"
+            NAME   MIN AVAILABLE   MAX UNAVAILABLE   ALLOWED DISRUPTIONS   AGE|
+            a      2               N/A               1                     5m|
+            b      N/A             25%               1                     5m|
+        "#]],
+    );
+    let class = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"},
+        "value": 1000, "preemptionPolicy": "PreemptLowerPriority"});
+    check(
+        &[class],
+        Columns::default(),
+        expect![[r#"
+            NAME   VALUE   GLOBAL-DEFAULT   AGE   PREEMPTIONPOLICY|
+            high   1000    false            5m    PreemptLowerPriority|
+        "#]],
+    );
+    let subsets = json!([{"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}], "ports": [{"port": 80}, {"port": 443}]}]);
+    let endpoints = |name: &str, subsets: Value| {
+        json!({"apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": name}, "subsets": subsets})
+    };
+    check(
+        &[endpoints("a", subsets), endpoints("b", json!([]))],
+        Columns::default(),
+        expect![[r#"
+            NAME   ENDPOINTS                                          AGE|
+            a      10.0.0.1:80,10.0.0.2:80,10.0.0.1:443 + 1 more...   5m|
+            b      <none>                                             5m|
+        "#]],
+    );
+    let address = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IPAddress", "metadata": {"name": "10.96.0.1"},
+        "spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "kubernetes"}}});
+    check(
+        &[address],
+        Columns::default(),
+        expect![[r#"
+            NAME        PARENTREF|
+            10.96.0.1   services/default/kubernetes|
+        "#]],
+    );
+    let range = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": ["10.96.0.0/16", "fd00::/112"]}});
+    check(
+        &[range],
+        Columns::default(),
+        expect![[r#"
+            NAME         CIDRS                     AGE|
+            kubernetes   10.96.0.0/16,fd00::/112   5m|
+        "#]],
+    );
+    let template = json!({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "t"}, "template": {
+        "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "a", "image": "i:1"}]}}});
+    check(
+        &[template],
+        Columns::default(),
+        expect![[r#"
+            NAME   CONTAINERS   IMAGES   POD LABELS|
+            t      a            i:1      app=web|
+        "#]],
+    );
+    let owners = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "1", "controller": true}]);
+    let revision = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 3,
+        "metadata": {"name": "db-1", "ownerReferences": owners}});
+    check(
+        &[revision],
+        Columns::default(),
+        expect![[r#"
+            NAME   CONTROLLER            REVISION   AGE|
+            db-1   statefulset.apps/db   3          5m|
+        "#]],
+    );
+}
+
+#[test]
+fn a_cell_is_one_line_and_moves_no_cursor() {
+    assert_eq!(one_line("a\nb".into()), "a...");
+    assert_eq!(one_line("\x1b[31mred".into()), "^[[31mred");
+    assert_eq!(one_line("plain".into()), "plain");
 }

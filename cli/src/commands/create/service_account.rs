@@ -1,0 +1,13 @@
+use super::Name;
+use serde_json::{Value, json};
+
+/// Create a service account
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    name: Name,
+}
+
+pub fn describe(arguments: Arguments) -> Result<Value, String> {
+    Ok(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": arguments.name.name}}))
+}
