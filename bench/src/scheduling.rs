@@ -189,7 +189,7 @@ impl Place {
         for (number, (what, pending)) in [
             ("asks for more than any node has", Pending::TooLarge),
             (
-                "and has affinity, anti-affinity, spread and a selector",
+                "asks for as much and has affinity, anti-affinity, spread and a selector",
                 Pending::Demanding,
             ),
         ]
