@@ -1,7 +1,7 @@
 //! Endpoints (pkg/apis/core): what Services had before EndpointSlices.
 
 use super::field::{Errors, Path};
-use super::{Rules, Target, ip, metadata, names, ports, semantic};
+use super::{Rules, Target, ip, metadata, names, ports, semantic, unsupported};
 use gantry_proto::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints};
 use gantry_proto::meta::v1::StatusCause;
 
@@ -37,8 +37,13 @@ impl Rules for EndpointsRules {
         errors.into_causes()
     }
 
-    fn warnings(&self, new: &Endpoints, _old: Option<&Endpoints>) -> Vec<String> {
+    fn warnings(&self, new: &Endpoints, old: Option<&Endpoints>) -> Vec<String> {
         let mut warnings = vec![DEPRECATED.to_string()];
+        if old.is_none_or(|old| old.subsets != new.subsets) {
+            each_address(new, |address, path| {
+                unsupported::endpoint_address(address, path, &mut warnings);
+            });
+        }
         if new.metadata().labels.get(MANAGED_BY.0).map(String::as_str) != Some(MANAGED_BY.1) {
             each_address(new, |address, path| {
                 warnings.extend(ip::warning(&address.ip, &path.child("ip")));
@@ -171,7 +176,7 @@ mod tests {
     fn every_write_is_told_of_the_deprecation_and_of_strange_addresses() {
         let mut odd = endpoints(json!({"subsets": [{"addresses": [{"ip": "2001:DB8::1"}]}]}));
         assert_eq!(
-            EndpointsRules.warnings(&odd, None),
+            EndpointsRules.warnings(&odd, Some(&odd)),
             [
                 DEPRECATED,
                 "subsets[0].addresses[0].ip: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format \
@@ -180,6 +185,6 @@ mod tests {
         );
         let managed = (MANAGED_BY.0.into(), MANAGED_BY.1.into());
         odd.metadata_mut().labels.extend([managed]);
-        assert_eq!(EndpointsRules.warnings(&odd, None), [DEPRECATED]);
+        assert_eq!(EndpointsRules.warnings(&odd, Some(&odd)), [DEPRECATED]);
     }
 }

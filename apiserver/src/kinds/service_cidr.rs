@@ -1,10 +1,12 @@
 //! ServiceCIDRs (pkg/apis/networking): the ranges that addresses of Services are taken from.
 
 use super::field::{Errors, IMMUTABLE, Json, Path};
-use super::{Rules, Target, ip, metadata, names};
+use super::{Rules, Target, ip, metadata, names, unsupported};
 use gantry_proto::meta::v1::StatusCause;
 use gantry_proto::networking::v1::ServiceCidr;
 use serde_json::json;
+
+const PATH: Path = Path::new("spec.cidrs");
 
 pub struct ServiceCidrs;
 
@@ -41,9 +43,15 @@ impl Rules for ServiceCidrs {
         }
         errors.into_causes()
     }
-}
 
-const PATH: Path = Path::new("spec.cidrs");
+    fn warnings(&self, new: &ServiceCidr, old: Option<&ServiceCidr>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if old.is_none_or(|old| old.spec().cidrs != new.spec().cidrs) {
+            unsupported::service_cidr(new, &mut warnings);
+        }
+        warnings
+    }
+}
 
 fn validate_cidrs(cidrs: &[String], errors: &mut Errors) {
     if cidrs.is_empty() {

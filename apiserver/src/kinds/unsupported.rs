@@ -5,12 +5,13 @@
 //! a warning, so that nothing is a silent no-op.
 
 use super::field::Path;
-use super::{resources, volume};
+use super::{ip, resources, volume};
 use gantry_proto::coordination::v1::LeaseSpec;
 use gantry_proto::core::v1::{
-    Container, PodSpec, Secret, ServiceAccount, ServiceSpec, Volume, VolumeProjection,
+    Container, EndpointAddress, PodSpec, Secret, ServiceAccount, ServiceSpec, Volume, VolumeProjection,
 };
 use gantry_proto::discovery::v1::EndpointSlice;
+use gantry_proto::networking::v1::ServiceCidr;
 
 /// What every such warning says.
 pub const NOT_ACTED_ON: &str = "accepted and stored, but not acted on yet";
@@ -230,6 +231,23 @@ pub fn endpoint_slice(slice: &EndpointSlice, warnings: &mut Vec<String>) {
     }
 }
 
+/// Warnings for Endpoints, of which the address at `path` is one.
+pub fn endpoint_address(address: &EndpointAddress, path: &Path, warnings: &mut Vec<String>) {
+    if ip::is_v6(&address.ip) {
+        warn(&path.child("ip"), "IPv6", warnings);
+    }
+}
+
+/// Warnings for a ServiceCIDR.
+pub fn service_cidr(range: &ServiceCidr, warnings: &mut Vec<String>) {
+    let list = Path::new("spec.cidrs");
+    for (i, cidr) in range.spec().cidrs.iter().enumerate() {
+        if ip::family_of_cidr(cidr) == Some(ip::Family::V6) {
+            warn(&list.index(i), "IPv6", warnings);
+        }
+    }
+}
+
 /// Warnings for a ServiceAccount.
 pub fn service_account(account: &ServiceAccount, warnings: &mut Vec<String>) {
     if account.automount_service_account_token == Some(true) {
@@ -383,6 +401,17 @@ mod tests {
         }))
         .expect("slice");
         endpoint_slice(&slice, &mut warnings);
+        let address = |ip: &str| EndpointAddress {
+            ip: ip.into(),
+            ..EndpointAddress::default()
+        };
+        for (i, ip) in ["10.0.0.1", "fd00::1"].into_iter().enumerate() {
+            endpoint_address(&address(ip), &Path::new("addresses").index(i), &mut warnings);
+        }
+        let range: ServiceCidr =
+            serde_json::from_value(json!({"spec": {"cidrs": ["10.96.0.0/16", "fd00::/112"]}}))
+                .expect("range");
+        service_cidr(&range, &mut warnings);
         let account: ServiceAccount = serde_json::from_value(json!({
             "automountServiceAccountToken": false, "imagePullSecrets": [{"name": "r"}],
         }))
@@ -396,6 +425,8 @@ mod tests {
             [
                 "addressType: accepted and stored, but not acted on yet (IPv6)",
                 "endpoints[1].hints: accepted and stored, but not acted on yet",
+                "addresses[1].ip: accepted and stored, but not acted on yet (IPv6)",
+                "spec.cidrs[1]: accepted and stored, but not acted on yet (IPv6)",
                 "imagePullSecrets: accepted and stored, but not acted on yet (name them in the pods)",
                 "type: accepted and stored, but not acted on yet (no token is put into it)",
             ]
