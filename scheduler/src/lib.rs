@@ -104,6 +104,12 @@ const DEFAULT_LEASE: Duration = Duration::from_secs(10);
 
 /// Runs until `shutdown`.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let configuration = config.configuration()?;
+    for warning in &configuration.warnings {
+        tracing::warn!(warning, "the configuration says what changes nothing");
+    }
+    let profiles = Profiles::new(&configuration)?;
+    let backoff = configuration.backoff;
     let registry = gantry_telemetry::metrics::Registry::new();
     let client_config = gantry_client::Config::load(&config.kubeconfig)
         .with_context(|| format!("reading {}", config.kubeconfig.display()))?
@@ -113,12 +119,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let metrics = metrics::Metrics::register(&registry);
     metrics.set_leading(LEASE, false);
     let health = Health::new();
-    let configuration = config.configuration()?;
-    for warning in &configuration.warnings {
-        tracing::warn!(warning, "the configuration says what changes nothing");
-    }
-    let profiles = Profiles::new(&configuration)?;
-    let backoff = configuration.backoff;
     let tls = TlsFiles {
         cert: config.tls_cert.clone(),
         key: config.tls_key.clone(),
