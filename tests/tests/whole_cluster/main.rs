@@ -6,6 +6,7 @@ mod session;
 mod local_cluster;
 mod rolling_update;
 mod recovery;
+mod disruption;
 mod leaders;
 mod trace;
 mod causes;
