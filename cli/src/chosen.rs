@@ -3,6 +3,7 @@
 
 use crate::cluster::{Object, Selection};
 use crate::failure::Failure;
+use crate::hints;
 use crate::manifest::{self, Files, Manifest, Validate};
 use crate::resource::{self, Target};
 use crate::session::Connected;
@@ -218,7 +219,7 @@ impl Chosen {
                 Ok(object) => objects.push(object),
                 Err(failure @ Failure::Status(_)) => {
                     failed = true;
-                    eprintln!("{failure}");
+                    hints::tell(&failure, connected).await;
                 }
                 Err(failure) => return Err(failure),
             }

@@ -12,6 +12,7 @@ mod manifest;
 mod last_applied;
 mod resource;
 mod chosen;
+mod hints;
 mod follow;
 mod dry_run;
 mod rollout;
@@ -40,6 +41,7 @@ mod output;
 mod pki;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 use commands::Command;
 use failure::Failure;
 use gantry_telemetry::{Args, Telemetry};
@@ -62,8 +64,11 @@ pub async fn run() -> ExitCode {
     let command_line = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
         Err(error) => {
-            // Nothing can be done where the message itself cannot be printed.
-            let _ = error.print();
+            match plain(&error) {
+                Some(text) => eprintln!("error: {text}"),
+                // Nothing can be done where the message itself cannot be printed.
+                None => drop(error.print()),
+            }
             return if error.use_stderr() {
                 ExitCode::FAILURE
             } else {
@@ -88,10 +93,7 @@ pub async fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<Failure>() {
             Some(failure) => {
-                let text = failure.to_string();
-                if !text.is_empty() {
-                    eprintln!("{text}");
-                }
+                say(failure, &session).await;
                 ExitCode::from(failure.exit_code())
             }
             None => {
@@ -99,6 +101,32 @@ pub async fn run() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+/// Options whose values have errors in kubectl's words, which are printed without any around them.
+const PLAIN: [&str; 4] = ["--output", "--for", "--sort-by", "--cascade"];
+
+/// The error of an option's value, where it says all that there is to say.
+fn plain(error: &clap::Error) -> Option<String> {
+    let (Some(ContextValue::String(option)), Some(cause)) = (
+        error.get(ContextKind::InvalidArg),
+        std::error::Error::source(error),
+    ) else {
+        return None;
+    };
+    let name = option.split([' ', '[', '=']).next()?;
+    PLAIN.contains(&name).then(|| cause.to_string())
+}
+
+async fn say(failure: &Failure, session: &Session) {
+    let text = failure.to_string();
+    if text.is_empty() {
+        return;
+    }
+    match session.connect() {
+        Ok(connected) if failure.is_not_found() => hints::tell(failure, &connected).await,
+        _ => eprintln!("{text}"),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::dry_run::{DryRun, DryRunOption};
 use crate::failure::Failure;
 use crate::follow;
 use crate::go_text;
+use crate::hints;
 use crate::manifest::Files;
 use crate::output::{line, write};
 use crate::session::{Connected, Session};
@@ -166,11 +167,10 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             Err(failure) if failure.is_not_found() && ignore_not_found => {}
             Err(failure) => {
                 failed = true;
-                let failure = match meant.source() {
-                    Some(source) => failure.while_doing("deleting", source),
-                    None => failure,
-                };
-                eprintln!("{failure}");
+                match meant.source() {
+                    Some(source) => eprintln!("{}", failure.while_doing("deleting", source)),
+                    None => hints::tell(&failure, &connected).await,
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::chosen::Selectors;
 use crate::cluster::{Object, Selection};
 use crate::describe;
 use crate::failure::Failure;
+use crate::hints;
 use crate::output::write;
 use crate::resource;
 use crate::session::{Connected, Session};
@@ -54,7 +55,7 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             Ok(found) => objects.extend(found),
             Err(failure @ Failure::Status(_)) => {
                 failed = true;
-                eprintln!("{failure}");
+                hints::tell(&failure, &connected).await;
             }
             Err(failure) => return Err(failure.into()),
         }

@@ -5,6 +5,7 @@ use crate::chosen::Selectors;
 use crate::cluster::{Event, Object, Patience, Selection, before_watching_again};
 use crate::custom_columns::CustomColumns;
 use crate::failure::Failure;
+use crate::hints;
 use crate::manifest::{self, Files};
 use crate::output::write;
 use crate::present::{self, FORMATS, Format};
@@ -157,7 +158,20 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             write(format_args!("{}", Aligned::default().lines(&rows)));
         }
         Some(Output::Columns(_)) => {}
-        None | Some(Output::Wide) => rows(&fetched.groups, &arguments, &connected)?,
+        None | Some(Output::Wide) => {
+            rows(&fetched.groups, &arguments, &connected)?;
+            let is_empty = fetched.groups.iter().all(|group| group.objects.is_empty());
+            if is_empty
+                && connected.namespace_given
+                && !arguments.all_namespaces
+                && let Some(meant) = hints::meant_namespace(&connected).await
+            {
+                eprintln!(
+                    "There is no namespace \"{}\". Did you mean \"{meant}\"?",
+                    connected.namespace
+                );
+            }
+        }
     }
     if fetched.failed {
         Err(Failure::Said.into())
@@ -257,7 +271,7 @@ async fn fetch(targets: &[Target], arguments: &Arguments, connected: &Connected)
             },
             Err(failure) if failure.is_not_found() && arguments.ignore_not_found => {}
             Err(failure @ Failure::Status(_)) => {
-                eprintln!("{failure}");
+                hints::tell(&failure, connected).await;
                 fetched.failed = true;
             }
             Err(failure) => return Err(failure),

@@ -5,6 +5,7 @@ use crate::cluster::Object;
 use crate::dry_run::DryRunOption;
 use crate::failure::Failure;
 use crate::go_text;
+use crate::hints;
 use crate::manifest::{Files, Validate};
 use crate::output::line;
 use crate::present::{OutputOptions, Results};
@@ -98,7 +99,7 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             )),
             Err(failure) => {
                 failed = true;
-                eprintln!("{failure}");
+                hints::tell(&failure, &connected).await;
             }
         }
     }
@@ -201,18 +202,14 @@ async fn here(
     };
     let value = before.json()?;
     let patched = match arguments.patch_type {
-        Type::Merge => Ok(patch::merge(value, patch.clone())),
-        Type::Strategic => patch::strategic_merge(meant.kind.message, value, patch.clone())
+        Type::Merge => Ok(patch::merge(value.clone(), patch.clone())),
+        Type::Strategic => patch::strategic_merge(meant.kind.message, value.clone(), patch.clone())
             .map_err(|error| error.to_string()),
-        Type::Json => {
-            return Err(Failure::message(
-                "a JSON patch is applied by the server: use --dry-run=server, or no --local",
-            ));
-        }
+        Type::Json => patch::json(value.clone(), patch).map_err(|error| error.to_string()),
     };
     let patched = patched.map_err(Failure::message)?;
     let (raw, _) = (meant.kind.encode_json)(&patched).map_err(|error| Failure::message(error.to_string()))?;
     let object = Object::new(meant.kind, raw)?;
-    let changed = object.raw != before.raw;
+    let changed = object.json()? != value;
     Ok(Some((object, changed)))
 }

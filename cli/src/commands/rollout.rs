@@ -4,6 +4,7 @@ use crate::aligned::tabbed;
 use crate::cluster::{Event, Object, Patience, Selection, before_watching_again, shown};
 use crate::describe;
 use crate::failure::Failure;
+use crate::hints;
 use crate::output::{line, write};
 use crate::resource;
 use crate::rollout::{self, CHANGE_CAUSE, Progress};
@@ -97,7 +98,7 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
                 Duration::ZERO => waited.await,
                 limit => tokio::time::timeout(limit, waited)
                     .await
-                    .unwrap_or_else(|_| Err(Failure::message("timed out waiting for the condition"))),
+                    .unwrap_or_else(|_| Err(Failure::TimedOut("timed out waiting for the condition".into()))),
             }?;
         }
         Action::History { target, revision } => {
@@ -172,7 +173,7 @@ async fn each(
     for key in &keys {
         if let Err(failure) = act(key).await {
             failed = true;
-            eprintln!("{failure}");
+            hints::tell(&failure, connected).await;
         }
     }
     if failed { Err(Failure::Said) } else { Ok(()) }

@@ -2,6 +2,7 @@
 
 use crate::cluster::shown;
 use crate::failure::Failure;
+use crate::hints;
 use crate::output::line;
 use crate::resource;
 use crate::session::{Connected, Session};
@@ -40,7 +41,7 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
             Ok(()) => line(format_args!("{} scaled", shown(target.kind, &key.name))),
             Err(failure) => {
                 failed = true;
-                eprintln!("{failure}");
+                hints::tell(&failure, &connected).await;
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::cluster::{Object, shown};
 use crate::dry_run::DryRun;
 use crate::failure::Failure;
 use crate::follow::{self, Limit};
+use crate::hints;
 use crate::manifest::Files;
 use crate::present::{OutputOptions, Results};
 use crate::session::{Connected, Session};
@@ -81,7 +82,7 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
                 Ok(Some(object)) => results.print(&object, "condition met")?,
                 Ok(None) => results.say(&shown(meant.kind, &meant.key.name), "condition met"),
                 Err(failure) => {
-                    eprintln!("{failure}");
+                    hints::tell(&failure, &connected).await;
                     failed = Some(Failure::Exit(failure.exit_code()));
                     break;
                 }

@@ -61,6 +61,13 @@ async fn patches_of_each_type_are_sent_and_said() {
             "error: must specify --patch or --patch-file containing the contents of the patch\n",
         )
         .await;
+    cluster
+        .check(
+            "patch deploy web --dry-run=client --type=json -p [{\"op\":\"remove\",\"path\":\"/spec/replicas\"}] -o \
+             jsonpath=<{.spec.replicas}>",
+            "<>",
+        )
+        .await;
     let local = cluster.file(
         "pod.yaml",
         "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: a}\n",

@@ -54,6 +54,13 @@ async fn objects_are_printed_in_every_format_and_order() {
         .split_whitespace()
         .collect::<Vec<_>>();
     assert_eq!(first, ["pod/a", "0/1", "Running", "0", "<unknown>", "web"]);
+    cluster
+        .check_failure(
+            "get pods -o jsonpath={.items",
+            1,
+            "error: error parsing jsonpath {.items, unclosed action\n",
+        )
+        .await;
     cluster.check("get pod x --ignore-not-found", "").await;
     cluster
         .check_failure(
@@ -80,6 +87,32 @@ async fn a_mistyped_kind_format_or_option_is_answered_with_the_right_one() {
         assert_eq!(said.code, 1, "{line}");
         assert!(!said.error.contains('\x1b'), "{line} is coloured in a pipe");
     }
+}
+
+#[tokio::test]
+async fn a_mistyped_name_is_answered_with_the_right_one() {
+    let cluster = cluster("mistyped-name").await;
+    cluster.apiserver.put(pod("frontend", "n1", json!({})));
+    cluster
+        .apiserver
+        .put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "production"}}));
+    for line in [
+        "get pod fronted",
+        "delete pods fronted",
+        "label pod/fronted a=b",
+        "describe pod fronted",
+        "wait pod/fronted --for=condition=Ready",
+        "patch pod fronted -p {}",
+    ] {
+        let expected =
+            "Error from server (NotFound): pods \"fronted\" not found\nDid you mean \"frontend\"?\n";
+        cluster.check_failure(line, 1, expected).await;
+    }
+    let said = cluster.run("get pods -n prodution").await;
+    assert_eq!(
+        said.error,
+        "No resources found in prodution namespace.\nThere is no namespace \"prodution\". Did you mean \"production\"?\n"
+    );
 }
 
 #[tokio::test]

@@ -106,12 +106,21 @@ pub fn describe(arguments: Arguments) -> Result<Value, String> {
                 }
                 true => {
                     let auth = STANDARD.encode(format!("{docker_username}:{docker_password}"));
-                    let mut entry =
-                        json!({"username": docker_username, "password": docker_password, "auth": auth});
-                    if !docker_email.is_empty() {
-                        entry["email"] = docker_email.into();
-                    }
-                    let config = go_text::json(&json!({"auths": {docker_server: entry}}));
+                    // In Go's order of fields, so that the secret is kubectl's byte for byte.
+                    let fields = [
+                        ("username", docker_username),
+                        ("password", docker_password),
+                        ("email", docker_email),
+                        ("auth", auth),
+                    ];
+                    let written = |text: &str| go_text::json(&text.into());
+                    let entry: Vec<String> = fields
+                        .iter()
+                        .filter(|(_, value)| !value.is_empty())
+                        .map(|(name, value)| format!("{}:{}", written(name), written(value)))
+                        .collect();
+                    let server = written(&docker_server);
+                    let config = format!("{{\"auths\":{{{server}:{{{}}}}}}}", entry.join(","));
                     Data::from([(".dockerconfigjson".into(), config.into_bytes())])
                 }
             };

@@ -204,7 +204,7 @@ fn config_maps_and_secrets_are_filled_from_files_and_values() {
         expect![[r#"
             apiVersion: v1
             data:
-              .dockerconfigjson: eyJhdXRocyI6eyJyLmV4YW1wbGUiOnsiYXV0aCI6ImRUcHciLCJwYXNzd29yZCI6InAiLCJ1c2VybmFtZSI6InUifX19
+              .dockerconfigjson: eyJhdXRocyI6eyJyLmV4YW1wbGUiOnsidXNlcm5hbWUiOiJ1IiwicGFzc3dvcmQiOiJwIiwiYXV0aCI6ImRUcHcifX19
             kind: Secret
             metadata:
               name: s
