@@ -1,7 +1,7 @@
 //! What the server has.
 
 use gantry_proto::api::v1::{DiscoverReply, ResourceInfo, SubresourceInfo};
-use gantry_proto::core::v1::Namespace;
+use gantry_proto::core::v1::{Binding, Namespace};
 use gantry_proto::kinds::Subresource;
 use gantry_proto::{Kind as _, KindInfo};
 
@@ -14,7 +14,8 @@ pub const SERVER_VERSION: &str = gantry_telemetry::metrics::KUBERNETES_VERSION;
 const VERBS: [&str; 7] = ["create", "delete", "get", "list", "patch", "update", "watch"];
 
 pub fn discover(kinds: impl Iterator<Item = &'static KindInfo>) -> DiscoverReply {
-    let mut kinds: Vec<_> = kinds.collect();
+    // A Binding is never stored, but sent by itself too; an Eviction only to its pod.
+    let mut kinds: Vec<_> = kinds.chain([Binding::INFO]).collect();
     kinds.sort_by_key(|info| (info.group, info.resource));
     DiscoverReply {
         resources: kinds.into_iter().map(resource).collect(),
@@ -29,9 +30,9 @@ fn resource(info: &'static KindInfo) -> ResourceInfo {
         .map(|subresource| known(info, *subresource))
         .collect();
     if info.message == Namespace::INFO.message {
-        subresources.push(named("finalize", info.kind, &["patch", "update"]));
+        subresources.push(named("finalize", info.kind, &["update"]));
     }
-    let mut verbs = owned(&VERBS);
+    let mut verbs = owned(if info.stored { &VERBS } else { &["create"] });
     if deletes_collections(info) {
         verbs.push("deletecollection".into());
         verbs.sort_unstable();

@@ -20,7 +20,7 @@ use crate::cache::{Cache, ListOptions, Page, Selection};
 use crate::codec;
 use crate::kinds::names;
 use crate::metrics::{self, Metrics};
-use crate::registry::{Endpoint, Registry, Written, bad_request, no_such_resource};
+use crate::registry::{Endpoint, Registry, Written, bad_request, no_such_resource, not_allowed};
 use crate::request::{Attributes, Caller, Verb};
 
 /// Serves every kind.
@@ -110,7 +110,7 @@ impl ResourcesService {
             .authorize(caller, &place.attributes(Verb::Get, subresource))
             .await?;
         if Endpoint::parse(place.kind(), subresource)? == Endpoint::Finalize {
-            return Err(no_such_resource());
+            return Err(not_allowed());
         }
         let written = self
             .registry

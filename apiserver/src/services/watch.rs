@@ -65,7 +65,8 @@ impl ResourcesService {
         let open = self.metrics.watch_opened(info, &namespace);
         let shutdown = self.shutdown.clone();
         Ok(Box::pin(async_stream::stream! {
-            loop {
+            // A timer may be late by its resolution.
+            while Instant::now() < end {
                 let deliveries = tokio::select! {
                     biased;
                     () = tokio::time::sleep_until(end) => None,

@@ -151,10 +151,14 @@ impl ResourcesService {
         self.registry
             .authorize(caller, &place.attributes(Verb::Patch, &request.subresource))
             .await?;
+        let endpoint = Endpoint::parse(place.kind(), &request.subresource)?;
+        if endpoint == Endpoint::Finalize {
+            return Err(not_allowed());
+        }
         let validation = Validation::from(request.field_validation());
         let patch = Patch {
             key: place.key.clone(),
-            endpoint: Endpoint::parse(place.kind(), &request.subresource)?,
+            endpoint,
             change: Change::parse(request.r#type(), &request.patch, validation)?,
             validation,
             writer: writer(caller, request.fence.clone()),

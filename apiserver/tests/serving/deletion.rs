@@ -343,6 +343,11 @@ async fn a_namespace_ends_in_two_steps_and_says_so_to_who_comes_late() {
         again.metadata().resource_version,
         going.metadata().resource_version
     );
+    let patched = admin
+        .patch::<Namespace>("", "team", "finalize", r#"{"spec": {"finalizers": null}}"#)
+        .await
+        .unwrap_err();
+    assert_eq!(patched.reason_code(), Reason::MethodNotAllowed);
     let mut finalized = going;
     finalized.spec_mut().finalizers.clear();
     let kept = admin.update("finalize", &finalized).await.unwrap();
