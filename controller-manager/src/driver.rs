@@ -306,8 +306,12 @@ impl<C: Controller> Driver<C> {
     }
 
     /// Waits until the caches have seen what the key has to wait for.
-    async fn sleep(&self, key: &C::Key, gate: Gate, cluster: &Cluster) {
-        while let Some(awaited) = gate.awaits(cluster) {
+    async fn sleep(&self, key: &C::Key, mut gate: Gate, cluster: &Cluster) {
+        loop {
+            gate.forget_gone(cluster);
+            let Some(awaited) = gate.awaits(cluster) else {
+                break;
+            };
             match awaited {
                 Awaited::Revision { resource, revision } => cluster.reached(resource, revision).await,
                 Awaited::Gone(target) => {

@@ -203,8 +203,14 @@ impl Gate {
     }
 
     fn close_until_gone(&mut self, target: Target) {
-        if !self.gone.contains(&target) {
-            self.gone.push(target);
+        self.gone.push(target);
+    }
+
+    /// Forgets those that have gone, from the last on. A namespace's contents are thousands: each is looked for until it
+    /// has gone, and then never again.
+    pub fn forget_gone(&mut self, seen: &impl Seen) {
+        while self.gone.last().is_some_and(|target| !seen.shows(target)) {
+            self.gone.pop();
         }
     }
 
@@ -222,7 +228,7 @@ impl Gate {
         }
         self.gone
             .iter()
-            .find(|target| seen.shows(target))
+            .rfind(|target| seen.shows(target))
             .cloned()
             .map(Awaited::Gone)
     }
@@ -230,5 +236,54 @@ impl Gate {
     /// Forgets what was awaited, once it is there.
     pub fn open(&mut self) {
         *self = Gate::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_proto::Kind;
+    use gantry_proto::core::v1::Pod;
+    use std::cell::Cell;
+    use std::collections::BTreeSet;
+
+    /// Shows these, and counts how often it was asked.
+    struct Shown(BTreeSet<String>, Cell<usize>);
+
+    impl Seen for Shown {
+        fn revision(&self, _resource: &str) -> Option<i64> {
+            None
+        }
+
+        fn shows(&self, target: &Target) -> bool {
+            self.1.set(self.1.get() + 1);
+            self.0.contains(&target.key.name)
+        }
+
+        fn has(&self, _kind: &KindInfo, key: &Key) -> bool {
+            self.0.contains(&key.name)
+        }
+    }
+
+    #[test]
+    fn a_gate_opens_when_every_target_has_gone_and_looks_at_each_until_then_only() {
+        const TARGETS: usize = 1_000;
+        let names: Vec<String> = (0..TARGETS).map(|number| number.to_string()).collect();
+        let mut gate = Gate::default();
+        for name in &names {
+            gate.close_until_gone(Target {
+                kind: Pod::INFO,
+                key: Key::new("default", name),
+                uid: name.clone(),
+            });
+        }
+        let mut shown = Shown(names.iter().cloned().collect(), Cell::default());
+        for name in &names {
+            assert!(matches!(gate.awaits(&shown), Some(Awaited::Gone(_))), "{name}");
+            shown.0.remove(name);
+            gate.forget_gone(&shown);
+        }
+        assert_eq!(gate.awaits(&shown), None);
+        assert!(shown.1.get() < 4 * TARGETS, "asked {} times", shown.1.get());
     }
 }

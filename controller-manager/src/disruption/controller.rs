@@ -6,8 +6,12 @@ use crate::clock;
 use crate::cluster::{Cluster, Watches, sides};
 use crate::driver::Controller;
 use crate::memory::Memory;
+use crate::ownership::controller_of;
+use crate::pod_facts;
 use crate::wakes::Wakes;
 use gantry_client::{Change, Entry};
+use gantry_proto::core::v1::Pod;
+use gantry_proto::meta::v1::OwnerReference;
 use gantry_proto::policy::v1::PodDisruptionBudget;
 use gantry_proto::{Key, Kind};
 use std::collections::BTreeMap;
@@ -52,7 +56,11 @@ impl Controller for DisruptionController {
             {
                 wake.wake(DisruptionKey::Pod(change.key.clone()), change.cause.as_ref());
             }
-            let Some(cluster) = cluster.get() else { return };
+            let before = change.old.as_ref().map(|pod| facts(&pod.object));
+            let after = change.new.as_ref().map(|pod| facts(&pod.object));
+            let Some(cluster) = cluster.get().filter(|_| before != after) else {
+                return;
+            };
             let mut matching = 0;
             for budget in cluster.disruption_budgets.list_namespace(&change.key.namespace) {
                 if sides(change).any(|pod| matches(&budget.object, pod)) {
@@ -61,9 +69,8 @@ impl Controller for DisruptionController {
                     wake.wake(key, change.cause.as_ref());
                 }
             }
-            let before = change.old.as_ref().map(|pod| &pod.metadata().labels);
-            let after = change.new.as_ref().map(|pod| &pod.metadata().labels);
-            if matching > 1 && after.is_some() && before != after {
+            let (labels_before, labels) = (before.map(|pod| pod.labels), after.map(|pod| pod.labels));
+            if matching > 1 && labels.is_some() && labels_before != labels {
                 wake.wake(DisruptionKey::Pod(change.key.clone()), change.cause.as_ref());
             }
         });
@@ -120,6 +127,24 @@ impl Controller for DisruptionController {
             },
             now,
         })))
+    }
+}
+
+/// What budgets see of a pod.
+#[derive(Clone, Copy, PartialEq)]
+struct Facts<'a> {
+    labels: &'a BTreeMap<String, String>,
+    controller: Option<&'a OwnerReference>,
+    is_ready: bool,
+    is_terminating: bool,
+}
+
+fn facts(pod: &Pod) -> Facts<'_> {
+    Facts {
+        labels: &pod.metadata().labels,
+        controller: controller_of(pod.metadata()),
+        is_ready: pod_facts::is_ready(pod),
+        is_terminating: pod_facts::is_terminating(pod),
     }
 }
 

@@ -85,12 +85,26 @@ impl Graph {
         concerned
     }
 
-    pub fn dependents_of(&self, owner_uid: &str) -> Vec<Item> {
+    /// At most so many of them.
+    pub fn dependents_of(&self, owner_uid: &str, most: usize) -> Vec<Item> {
         self.lock()
             .dependents_by_owner_uid
             .get(owner_uid)
-            .map(|items| items.iter().cloned().collect())
+            .map(|items| items.iter().take(most).cloned().collect())
             .unwrap_or_default()
+    }
+
+    /// Those of them that wait for dependents of their own.
+    pub fn waiting_dependents_of(&self, owner_uid: &str) -> Vec<Item> {
+        let state = self.lock();
+        let Some(dependents) = state.dependents_by_owner_uid.get(owner_uid) else {
+            return Vec::new();
+        };
+        let waiting = state.waiting.values();
+        waiting
+            .filter(|item| dependents.contains(*item))
+            .cloned()
+            .collect()
     }
 
     pub fn is_absent(&self, owner: &Identity) -> bool {
@@ -254,6 +268,7 @@ mod tests {
             names(&graph.observe(&item("x"), Some(&x), Some(&ending))),
             ["child", "x"]
         );
+        assert_eq!(graph.waiting_dependents_of("x"), []);
         // Told once more, it concerns itself alone.
         assert_eq!(
             names(&graph.observe(&item("x"), Some(&ending), Some(&ending))),
@@ -292,7 +307,7 @@ mod tests {
             names(&graph.observe(&item("child"), Some(&child), Some(&next))),
             ["child"]
         );
-        assert_eq!(graph.dependents_of("x"), [item("child")]);
+        assert_eq!(graph.dependents_of("x", usize::MAX), [item("child")]);
     }
 
     #[test]

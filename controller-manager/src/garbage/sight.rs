@@ -67,11 +67,13 @@ pub async fn decide(
             owners.push(found.state);
         }
     }
-    let asks_for_dependents =
-        awaits(&metadata, FOREGROUND) || owners.contains(&OwnerState::WaitsForDependents);
-    let dependents = match asks_for_dependents {
-        true => seen_dependents(graph, reads, &metadata.uid),
-        false => Vec::new(),
+    let uid = &metadata.uid;
+    let dependents = if awaits(&metadata, FOREGROUND) {
+        blocking_dependents(graph, reads, uid)
+    } else if owners.contains(&OwnerState::WaitsForDependents) {
+        seen_dependents(reads, uid, graph.dependents_of(uid, usize::MAX))
+    } else {
+        Vec::new()
     };
     let mut view = View {
         target,
@@ -96,8 +98,9 @@ pub async fn decide(
     Ok(Some(actions))
 }
 
-fn seen_dependents(graph: &Graph, reads: &impl Reads, owner_uid: &str) -> Vec<Dependent> {
-    let seen = graph.dependents_of(owner_uid).into_iter().filter_map(|item| {
+/// Those of the items that the caches show as the owner's.
+fn seen_dependents(reads: &impl Reads, owner_uid: &str, items: Vec<Item>) -> Vec<Dependent> {
+    let seen = items.into_iter().filter_map(|item| {
         let kind = KindInfo::of_resource(&item.resource)?;
         let metadata = reads.cached(kind, &item.key)?;
         let names_owner = metadata.owner_references.iter().any(|one| one.uid == owner_uid);
@@ -111,6 +114,22 @@ fn seen_dependents(graph: &Graph, reads: &impl Reads, owner_uid: &str) -> Vec<De
         })
     });
     seen.collect()
+}
+
+/// As many dependents as tell whether the owner is held up: each that goes makes its owner look, which must not look at
+/// thousands for it.
+fn blocking_dependents(graph: &Graph, reads: &impl Reads, owner_uid: &str) -> Vec<Dependent> {
+    const GLANCE: usize = 16;
+    let glance = seen_dependents(reads, owner_uid, graph.dependents_of(owner_uid, GLANCE));
+    let blocks_owner = |dependent: &Dependent| {
+        let mut references = dependent.metadata.owner_references.iter();
+        dependent.metadata.uid != owner_uid
+            && references.any(|reference| reference.uid == owner_uid && blocks(reference))
+    };
+    match glance.iter().any(blocks_owner) {
+        true => glance,
+        false => seen_dependents(reads, owner_uid, graph.dependents_of(owner_uid, usize::MAX)),
+    }
 }
 
 /// How many objects are followed in search of a circle: more than anybody nests.
@@ -130,7 +149,7 @@ fn is_in_circle(graph: &Graph, reads: &impl Reads, metadata: &ObjectMeta) -> boo
             references.any(|reference| reference.uid == uid && blocks(reference))
                 && awaits(&dependent.metadata, FOREGROUND)
         };
-        let dependents = seen_dependents(graph, reads, &uid);
+        let dependents = seen_dependents(reads, &uid, graph.waiting_dependents_of(&uid));
         for dependent in dependents.into_iter().filter(waits_for) {
             let is_itself = dependent.metadata.uid == metadata.uid;
             if is_itself && uid != metadata.uid {

@@ -1,8 +1,11 @@
 //! Namespace: one that is being deleted takes all that is in it along (Kubernetes' pkg/controller/namespace/deletion).
 //!
 //! ```text
-//! deletionTimestamp -> delete the pods -> no pod left -> delete everything else -> nothing left, and 5 s old -> finalize
+//! deletionTimestamp -> delete the pods -> no pod left -> delete everything else -> nothing left -> finalize
 //! ```
+//!
+//! No apiserver lets anything in once the deletion is stored: each creation compares that in its transaction. So what a
+//! fresh list does not show is not there, and will not be. (Kubernetes waits five seconds before it begins.)
 //!
 //! Pods go first, so that what they rely on (their Secrets, their Services) outlives them.
 
@@ -19,9 +22,6 @@ pub const FINALIZER: &str = "kubernetes";
 /// While something is left, the namespace is looked at again after this, if nothing that went has woken it before: a
 /// dozen small lists.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// For so long an apiserver may not have heard of the deletion and let something in; Kubernetes'
-/// namespaceDeletionGracePeriod.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// All that a decision about one Namespace looks at.
 pub struct View<'a> {
@@ -49,20 +49,11 @@ pub struct Content {
 pub fn reconcile(view: &View) -> Vec<Action> {
     let namespace = view.namespace;
     let finalizers = &namespace.spec().finalizers;
-    let Some(deleted) = &namespace.metadata().deletion_timestamp else {
-        return Vec::new();
-    };
-    if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+    let is_ending = namespace.metadata().deletion_timestamp.is_some();
+    if !is_ending || !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
         return Vec::new();
     }
     if view.contents.is_empty() && view.unknown_kinds.is_empty() && view.errors.is_empty() {
-        let left = GRACE.saturating_sub(deleted.elapsed_at(view.now));
-        if !left.is_zero() {
-            return status(view)
-                .into_iter()
-                .chain([Action::WakeAfter(left)])
-                .collect();
-        }
         let mut finalized = namespace.clone();
         finalized
             .spec_mut()

@@ -87,16 +87,6 @@ fn what_is_not_known_to_be_empty_is_not_finalized() {
         errors: vec!["away".into()],
         ..view(&team, vec![])
     }));
-    // An apiserver may not have heard of the deletion yet.
-    let early = View {
-        now: SystemTime::UNIX_EPOCH + Duration::from_secs(103),
-        ..view(&team, vec![])
-    };
-    assert!(!is_finalized(&early));
-    assert_eq!(
-        reconcile(&early).last(),
-        Some(&Action::WakeAfter(Duration::from_secs(2)))
-    );
 }
 
 #[test]
