@@ -2,7 +2,7 @@
 //! kubernetesservice and pkg/controlplane/reconcilers/lease.go).
 //!
 //! Each server keeps a key with its address, attached to a store lease, so that a server that dies leaves by itself;
-//! and each makes the Service's EndpointSlice say what these keys say.
+//! and each makes the Service's EndpointSlice and Endpoints say what these keys say.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
-use gantry_proto::core::v1::{Service, ServicePort};
+use gantry_proto::core::v1::{
+    self as core, EndpointAddress, EndpointSubset, Endpoints, Service, ServicePort,
+};
 use gantry_proto::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use gantry_proto::meta::v1::{ObjectMeta, Status};
 use gantry_proto::status::Reason;
 use gantry_proto::{Key, Kind};
 use gantry_store::{Error, LeaseId, Op, Range, Txn};
-use prost::Message as _;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -164,26 +165,38 @@ impl Registry {
         Ok(addresses.map(str::to_owned).collect())
     }
 
-    /// Makes the EndpointSlice show these servers.
+    /// Makes the EndpointSlice and the Endpoints show these servers.
     async fn tell(&self, servers: BTreeSet<String>, port: u16) -> anyhow::Result<()> {
-        let wanted = slice(servers, port);
-        let cache = self.cache::<EndpointSlice>().map_err(worded)?;
+        let wanted = endpoints(&servers, port);
+        self.keep(wanted, |present, wanted| {
+            let is_new = present.subsets != wanted.subsets;
+            present.subsets = wanted.subsets;
+            is_new
+        })
+        .await?;
+        self.keep(slice(servers, port), |present, wanted| {
+            let is_new = present.endpoints != wanted.endpoints || present.ports != wanted.ports;
+            (present.endpoints, present.ports) = (wanted.endpoints, wanted.ports);
+            is_new
+        })
+        .await
+    }
+
+    /// Creates the Service's object of a kind, or updates it where `take_over` says that it changed something.
+    async fn keep<K: Kind>(&self, wanted: K, take_over: impl Fn(&mut K, K) -> bool) -> anyhow::Result<()> {
+        let cache = self.cache::<K>().map_err(worded)?;
         let Some(entry) = cache.get(&key()) else {
             return self.create_own(wanted).await.map(drop).map_err(worded);
         };
-        let present = EndpointSlice::decode(&*entry.raw)?;
-        if present.endpoints == wanted.endpoints && present.ports == wanted.ports {
+        let mut object = K::decode(&*entry.raw)?;
+        if !take_over(&mut object, wanted) {
             return Ok(());
         }
         #[allow(clippy::disallowed_methods, reason = "the server itself writes now")]
         let update = Update {
             key: key(),
             endpoint: Part::Main,
-            proposal: Proposal::Object(Box::new(EndpointSlice {
-                endpoints: wanted.endpoints,
-                ports: wanted.ports,
-                ..present
-            })),
+            proposal: Proposal::Object(Box::new(object)),
             writer: Writer::server(),
             dry_run: false,
             now: SystemTime::now(),
@@ -290,6 +303,27 @@ fn slice(addresses: BTreeSet<String>, port: u16) -> EndpointSlice {
             protocol: Some("TCP".into()),
             port: Some(i32::from(port)),
             ..EndpointPort::default()
+        }],
+    }
+}
+
+/// The older form, which is not mirrored: the slice is there already.
+fn endpoints(addresses: &BTreeSet<String>, port: u16) -> Endpoints {
+    let address = |ip: &String| EndpointAddress {
+        ip: ip.clone(),
+        ..EndpointAddress::default()
+    };
+    Endpoints {
+        metadata: Some(metadata([("endpointslice.kubernetes.io/skip-mirror", "true")])),
+        subsets: vec![EndpointSubset {
+            addresses: addresses.iter().map(address).collect(),
+            ports: vec![core::EndpointPort {
+                name: PORT_NAME.into(),
+                port: i32::from(port),
+                protocol: "TCP".into(),
+                ..core::EndpointPort::default()
+            }],
+            ..EndpointSubset::default()
         }],
     }
 }

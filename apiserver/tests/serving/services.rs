@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gantry_proto::api::v1::{self as api, ListRequest};
-use gantry_proto::core::v1::{Event, Service};
+use gantry_proto::core::v1::{Endpoints, Event, Service};
 use gantry_proto::discovery::v1::EndpointSlice;
 use gantry_proto::meta::v1::DeleteOptions;
 use gantry_proto::networking::v1::{IpAddress, ServiceCidr};
@@ -21,7 +21,7 @@ fn service(name: &str, spec: &str) -> Service {
 async fn the_apiserver_keeps_a_service_of_its_own_at_the_first_address() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin().await;
-    let (service, slice) = kubernetes(&admin).await;
+    let (service, slice, endpoints) = kubernetes(&admin).await;
     assert_eq!(service.spec().cluster_ip, "10.96.0.1");
     let port = &service.spec().ports[0];
     let served = i32::from(cluster.address.port());
@@ -31,6 +31,11 @@ async fn the_apiserver_keeps_a_service_of_its_own_at_the_first_address() {
     );
     assert_eq!(slice.endpoints[0].addresses, ["192.0.2.1"]);
     assert_eq!(slice.ports[0].port, Some(served));
+    let subset = &endpoints.subsets[0];
+    assert_eq!(
+        (subset.addresses[0].ip.as_str(), subset.ports[0].port),
+        ("192.0.2.1", served)
+    );
     let mut other = service.clone();
     other.metadata_mut().name = "other".into();
     other.metadata_mut().resource_version.clear();
@@ -39,13 +44,14 @@ async fn the_apiserver_keeps_a_service_of_its_own_at_the_first_address() {
 }
 
 /// What is made within the first turn after the start.
-async fn kubernetes(admin: &Client) -> (Service, EndpointSlice) {
+async fn kubernetes(admin: &Client) -> (Service, EndpointSlice, Endpoints) {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     loop {
         let service = admin.get("default", "kubernetes").await;
         let slice = admin.get("default", "kubernetes").await;
-        if let (Ok(service), Ok(slice)) = (service, slice) {
-            return (service, slice);
+        let endpoints = admin.get("default", "kubernetes").await;
+        if let (Ok(service), Ok(slice), Ok(endpoints)) = (service, slice, endpoints) {
+            return (service, slice, endpoints);
         }
         assert!(tokio::time::Instant::now() < deadline, "they must be made");
         tokio::time::sleep(Duration::from_millis(10)).await;
