@@ -101,11 +101,34 @@ pub async fn bind(
             Outcome::Bound { key }
         }
         Some(error) => {
-            if !error.is_not_found() && !error.is_conflict() {
+            if !error.is_not_found() {
                 tracing::warn!(object = format_args!("pods/{key}"), revision, %node, %error, "the pod was not bound");
+                tell_of_failure(client, recorder, pod, &error).await;
             }
             Outcome::Failed { key, uid }
         }
+    }
+}
+
+/// Says that a binding was refused, in kube-scheduler's words. Where another scheduler was first, the pod has its node,
+/// and its condition stays as it is.
+async fn tell_of_failure(client: Client, recorder: Option<Recorder>, pod: Arc<Entry<Pod>>, error: &Error) {
+    let message = format!("running Bind plugin \"DefaultBinder\": {error}");
+    if let Some(recorder) = recorder {
+        recorder.about(
+            &pod.object,
+            EventType::Warning,
+            "FailedScheduling",
+            message.clone(),
+        );
+    }
+    if matches!(error, Error::Status(_)) && !error.is_conflict() {
+        let refusal = Refusal {
+            reason: SCHEDULER_ERROR,
+            message,
+            nomination: Nomination::Keep,
+        };
+        report_refusal(client, pod, refusal).await;
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_ignored::Path;
 use serde_json::Value;
+use serde_saphyr::{Error as YamlError, Options};
 use std::time::Duration;
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,13 +103,29 @@ fn nothing_for_null<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
 
 impl Document {
     pub(super) fn read(text: &str) -> Result<(Document, Problems), ConfigurationError> {
-        let value: Value = serde_saphyr::from_str(text)
-            .map_err(|error| ConfigurationError(format!("strict decoding error: yaml: {error}")))?;
+        let value = yaml(text)?;
         check_kind(&value, KIND)?;
         let (document, unknown) = strictly::<Document>(&value)?;
         refuse(unknown)?;
         Ok((document, Problems::default()))
     }
+}
+
+/// Reads YAML, in which no key may be set twice, in the words of Kubernetes' reader.
+fn yaml(text: &str) -> Result<Value, ConfigurationError> {
+    let mut options = Options::default();
+    options.legacy_octal_numbers = true;
+    options.strict_booleans = false;
+    options.with_snippet = false;
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let line = error.location().map_or(0, |location| location.line());
+        ConfigurationError(match &error {
+            YamlError::DuplicateMappingKey { key: Some(key), .. } => {
+                format!("strict decoding error: yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")
+            }
+            other => format!("yaml: {other}"),
+        })
+    })
 }
 
 /// The kind must be this one; of arguments it may be left out.

@@ -210,6 +210,10 @@ fn unknown_fields_and_kinds_are_refused_with_their_place() {
         "podMaxBackoffSeconds: soon",
         "podMaxBackoffSeconds: invalid type: string \"soon\", expected i64",
     );
+    refused(
+        "parallelism: 1\nparallelism: 2",
+        "strict decoding error: yaml: unmarshal errors:\n  line 4: key \"parallelism\" already set in map",
+    );
     let of = |text: &str| Configuration::parse(text).unwrap_err().to_string();
     assert_eq!(
         of("profiles: []"),
