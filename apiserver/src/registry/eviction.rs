@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use gantry_proto::core::v1::Pod;
-use gantry_proto::meta::v1::{DeleteOptions, Status, Time};
+use gantry_proto::meta::v1::{DeleteOptions, Preconditions, Status, Time};
 use gantry_proto::policy::v1::{Eviction, PodDisruptionBudget};
 use gantry_proto::status::Reason;
 use gantry_proto::{Key, wire};
@@ -31,13 +31,6 @@ pub struct Evicting {
     pub now: SystemTime,
 }
 
-/// How an attempt ended.
-enum Attempt {
-    Gone,
-    /// The pod was still to start when it was judged, and has changed since.
-    Changed(Status),
-}
-
 impl Registry {
     /// Returns the Status that says that the pod is deleted, or on its way.
     pub async fn evict(&self, evicting: Evicting) -> Result<Written, Status> {
@@ -46,9 +39,9 @@ impl Registry {
         let options = delete::checked(options)?;
         for attempt in 1.. {
             match self.try_to_evict(&evicting, &options).await? {
-                Attempt::Gone => break,
-                Attempt::Changed(status) if attempt == ATTEMPTS => return Err(status),
-                Attempt::Changed(_) => tokio::time::sleep(RETRY_PAUSE).await,
+                None => break,
+                Some(changed) if attempt == ATTEMPTS => return Err(changed),
+                Some(_) => tokio::time::sleep(RETRY_PAUSE).await,
             }
         }
         let done = Status {
@@ -63,10 +56,24 @@ impl Registry {
         })
     }
 
-    async fn try_to_evict(&self, evicting: &Evicting, options: &DeleteOptions) -> Result<Attempt, Status> {
+    /// `None` when it is done; else the conflict with a change of a pod that was still to start when it was judged.
+    async fn try_to_evict(
+        &self,
+        evicting: &Evicting,
+        options: &DeleteOptions,
+    ) -> Result<Option<Status>, Status> {
         let pods = self.cache::<Pod>()?;
         let current = self.current(pods, &evicting.key).await?;
         let pod = strategy::typed::<Pod>(&*current.object).ok_or_else(no_such_resource)?;
+        // Another pod of this name is not worth a place in the budget.
+        let this_pod = Preconditions {
+            uid: options
+                .preconditions
+                .as_ref()
+                .and_then(|wanted| wanted.uid.clone()),
+            resource_version: None,
+        };
+        preconditions::check_deletion(pods.kind(), pod.metadata(), &this_pod)?;
         let budgets = self.budgets_in(&evicting.key.namespace).await?;
         let mut options = options.clone();
         let this_version = match rules::decide(pod, &budgets, Time::from_system(evicting.now))? {
@@ -82,14 +89,14 @@ impl Registry {
             conditions.resource_version = Some(current.revision.to_string());
         }
         let changed = match self.mark_and_delete(pods, evicting, options).await {
-            Ok(()) => return Ok(Attempt::Gone),
+            Ok(()) => return Ok(None),
             Err(status) if this_version && status.reason_code() == Reason::Conflict => status,
             Err(status) => return Err(status),
         };
         // A pod that is not ready did not count with its budget; now it might.
         match budgets.iter().find(|budget| rules::selects(budget, pod)) {
             Some(budget) if pod.status().phase != "Pending" => Err(rules::try_again(&budget.metadata().name)),
-            _ => Ok(Attempt::Changed(changed)),
+            _ => Ok(Some(changed)),
         }
     }
 

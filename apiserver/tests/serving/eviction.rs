@@ -228,6 +228,11 @@ async fn an_eviction_that_cannot_be_meant_is_refused() {
         "Operation cannot be fulfilled on Pod \"a\": the UID in the precondition (other) does not match"
     ));
     admin.create(&budget("one", "")).await.unwrap();
+    admin.counted("one", 1, 2, 1).await;
+    let conflict = admin.evict_as("a", &uid, false).await.unwrap_err();
+    assert_eq!(conflict.reason_code(), Reason::Conflict);
+    let present: PodDisruptionBudget = admin.get("default", "one").await.unwrap();
+    assert_eq!(present.status().disruptions_allowed, 1, "nothing was taken");
     admin.create(&budget("two", "")).await.unwrap();
     let several = admin.evict("a").await.unwrap_err();
     assert_eq!(
