@@ -30,8 +30,8 @@ pub struct Why {
     pub nodes: usize,
     /// On how many nodes each reason was given, in kube-scheduler's words.
     pub nodes_by_reason: BTreeMap<String, usize>,
-    /// What each node that was looked at answered.
-    pub refusals: Vec<(Arc<str>, Refusal)>,
+    /// What each node that was looked at answered, by its slot.
+    pub refusals: Vec<(u32, Refusal)>,
     /// Whose change could help.
     pub plugins: PluginSet,
     /// A reason that concerns no node in particular.
@@ -175,8 +175,8 @@ pub fn why(wanted: &Wanted, snapshot: &Snapshot, search: &Search) -> Why {
         };
         filter::words(&filters, wanted, node, &mut |text| why.count(text, 1));
         why.plugins.insert(refusal.plugin);
-        why.refusals.push((node.name.clone(), *refusal));
     }
+    why.refusals.clone_from(&search.refusals);
     if names(wanted).is_some() {
         let others = snapshot.len().saturating_sub(search.looked_at());
         why.count("node(s) didn't satisfy plugin(s) [NodeAffinity]", others);
@@ -194,10 +194,10 @@ impl Why {
         }
     }
 
-    /// Nodes that could take the pod if other pods were gone.
-    pub fn resolvable(&self) -> impl Iterator<Item = &Arc<str>> {
+    /// The slots of nodes that could take the pod if other pods were gone.
+    pub fn resolvable(&self) -> impl Iterator<Item = u32> {
         let resolvable = self.refusals.iter().filter(|(_, refusal)| refusal.resolvable);
-        resolvable.map(|(node, _)| node)
+        resolvable.map(|(slot, _)| *slot)
     }
 
     /// kube-scheduler's sentence, such as `0/3 nodes are available: 1 Insufficient cpu, 2 Insufficient memory.`

@@ -99,6 +99,7 @@ impl Incoming {
         *self.0.entry((part, event)).or_default() += 1;
     }
 
+    #[cfg(test)]
     pub fn of(&self, part: Part, event: &'static str) -> u64 {
         self.0.get(&(part, event)).copied().unwrap_or(0)
     }

@@ -333,11 +333,6 @@ impl Queue {
         Some((waiting.attempts, waiting.since))
     }
 
-    /// What is known of a pod that waits.
-    pub fn pending(&self, key: &Key) -> Option<&Arc<Pending>> {
-        self.pods.get(key).map(|waiting| &waiting.pending)
-    }
-
     /// When there will be something to pop without anything happening.
     pub fn next_due(&self) -> Option<Instant> {
         let backoff = self.backoff.first().map(|(until, ..)| *until + BACKOFF_WINDOW);

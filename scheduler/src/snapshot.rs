@@ -1,11 +1,14 @@
 //! The cluster as a decision sees it: nodes with the pods on them, and what pods are judged by beside nodes.
 
+mod slots;
+
 use crate::labels::{Labels, Selection};
 use crate::pods::{HostPort, PodInfo};
 use crate::resources::{Counted, Resources};
 use gantry_proto::Key;
 use gantry_proto::core::v1::{Node, Pod, Taint};
-use imbl::{HashMap, OrdMap, Vector};
+use imbl::{HashMap, OrdMap};
+use slots::Slots;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -15,7 +18,9 @@ pub use crate::pods::has_ended;
 /// Everything at one moment; cheap to clone, and a change costs one node.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    nodes_by_slot: Vector<Option<Arc<NodeInfo>>>,
+    nodes_by_slot: Slots,
+    /// Slots below the highest that nobody has.
+    vacant: Vec<u32>,
     slot_by_name: HashMap<Arc<str>, u32>,
     /// The slots of all nodes in the order in which they are looked at: zones take turns, so that the first of many
     /// nodes are of all zones (backend/cache/node_tree.go).
@@ -51,6 +56,8 @@ pub struct NodeInfo {
     /// False for a node whose pods are known but which itself is not (any more).
     pub exists: bool,
     pub unschedulable: bool,
+    /// Whether there are any taints: most nodes have none, and are not asked for them.
+    pub tainted: bool,
     pub allocatable: Resources,
     pub requested: Resources,
     /// What is requested as scores count it.
@@ -97,6 +104,7 @@ impl NodeInfo {
             self.facts = Arc::new(facts);
         }
         self.unschedulable = spec.unschedulable;
+        self.tainted = !spec.taints.is_empty();
         self.allocatable = Resources::of_quantities(&status.allocatable);
         self.exists = true;
     }
@@ -136,7 +144,6 @@ impl NodeInfo {
         self.pods.is_empty() && self.nominated.is_empty()
     }
 
-    /// The node and what is on it under another name and number, for supposing.
     #[cfg(test)]
     pub fn named(name: &str, labels: Labels) -> NodeInfo {
         let facts = NodeFacts {
@@ -188,7 +195,7 @@ impl Snapshot {
     }
 
     pub fn at(&self, slot: u32) -> Option<&Arc<NodeInfo>> {
-        self.nodes_by_slot.get(slot as usize)?.as_ref()
+        self.nodes_by_slot.get(slot)
     }
 
     /// All nodes with their names, in the order in which they are looked at.
@@ -198,7 +205,7 @@ impl Snapshot {
 
     /// All nodes in any order, also while their order is not up to date.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<NodeInfo>> {
-        self.nodes_by_slot.iter().flatten()
+        self.nodes_by_slot.iter()
     }
 
     /// All nodes, beginning with the one at a place in their order.
@@ -212,34 +219,31 @@ impl Snapshot {
         let slot = match self.slot_by_name.get(&node.facts.name) {
             Some(slot) => *slot,
             None => {
-                let vacant = self.nodes_by_slot.iter().position(Option::is_none);
-                let index = vacant.unwrap_or(self.nodes_by_slot.len());
-                if vacant.is_none() {
-                    self.nodes_by_slot.push_back(None);
-                }
-                let slot = u32::try_from(index).unwrap_or(u32::MAX - 1);
+                let highest = u32::try_from(self.slot_by_name.len()).unwrap_or(u32::MAX);
+                let slot = self.vacant.pop().unwrap_or(highest);
                 self.slot_by_name.insert(node.facts.name.clone(), slot);
                 self.order_is_old = true;
                 slot
             }
         };
         node.slot = slot;
-        let before = self.nodes_by_slot.set(slot as usize, Some(Arc::new(node)));
-        if let (Some(before), Some(after)) = (before, self.at(slot)) {
-            self.order_is_old |= before.zone() != after.zone();
-        }
+        let place = self.nodes_by_slot.get_mut(slot);
+        let moved = place.as_ref().is_some_and(|before| before.zone() != node.zone());
+        *place = Some(Arc::new(node));
+        self.order_is_old |= moved;
         slot
     }
 
     pub fn remove(&mut self, name: &str) -> Option<Arc<NodeInfo>> {
         let slot = self.slot_by_name.remove(name)?;
         self.order_is_old = true;
-        self.nodes_by_slot.set(slot as usize, None)
+        self.vacant.push(slot);
+        self.nodes_by_slot.get_mut(slot).take()
     }
 
     /// Changes what is on a node; what the node itself says stays.
     pub fn change(&mut self, slot: u32, change: impl FnOnce(&mut NodeInfo)) {
-        if let Some(Some(node)) = self.nodes_by_slot.get_mut(slot as usize) {
+        if let Some(node) = self.nodes_by_slot.get_mut(slot) {
             change(Arc::make_mut(node));
         }
     }
@@ -254,7 +258,7 @@ impl Snapshot {
             return;
         }
         let mut slots_by_zone: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
-        for node in self.nodes_by_slot.iter().flatten() {
+        for node in self.nodes_by_slot.iter() {
             slots_by_zone.entry(node.zone()).or_default().push(node.slot);
         }
         let mut order = Vec::with_capacity(self.len());

@@ -221,7 +221,11 @@ fn what_a_node_never_had_no_preemption_gets() {
     let Decision::Unschedulable(why) = cluster.decide(&pod(asks("2")), 0) else {
         panic!("it fits")
     };
-    let resolvable: Vec<&str> = why.resolvable().map(|name| &**name).collect();
+    let snapshot = cluster.model.snapshot();
+    let resolvable: Vec<&str> = why
+        .resolvable()
+        .map(|slot| &*snapshot.at(slot).unwrap().name)
+        .collect();
     assert_eq!(resolvable, ["full"]);
     assert_eq!(why.plugins, PluginSet::of(&[Plugin::NodeResourcesFit]));
 }

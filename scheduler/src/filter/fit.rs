@@ -2,7 +2,7 @@
 
 use super::{Filter, Reason, Remedy, Wanted};
 use crate::profile::{FitArguments, Plugin};
-use crate::resources::{CPU, MEMORY, PODS, display, is_extended};
+use crate::resources::{PODS, display, is_extended};
 use crate::snapshot::NodeInfo;
 
 pub const FILTER: Filter = Filter {
@@ -44,12 +44,30 @@ fn check(wanted: &Wanted, node: &NodeInfo) -> Option<bool> {
 }
 
 fn words(wanted: &Wanted, node: &NodeInfo, say: &mut dyn FnMut(&str)) {
-    for (name, _) in insufficient(wanted, node) {
-        match name {
-            PODS => say("Too many pods"),
-            CPU => say("Insufficient cpu"),
-            MEMORY => say("Insufficient memory"),
-            other => say(&format!("Insufficient {other}")),
+    let requests = &wanted.info.takes.requests;
+    let (all, taken) = (&node.allocatable, &node.requested);
+    let mut look = |text: &str, wanted: i64, all: i64, taken: i64| {
+        if wanted > 0 && wanted > all - taken {
+            say(text);
+        }
+    };
+    look("Too many pods", requests.pods, all.pods, taken.pods);
+    look(
+        "Insufficient cpu",
+        requests.milli_cpu,
+        all.milli_cpu,
+        taken.milli_cpu,
+    );
+    look("Insufficient memory", requests.memory, all.memory, taken.memory);
+    look(
+        "Insufficient ephemeral-storage",
+        requests.ephemeral_storage,
+        all.ephemeral_storage,
+        taken.ephemeral_storage,
+    );
+    for (name, amount) in requests.scalars() {
+        if amount > node.free(name) && !is_ignored(&wanted.profile.node_resources_fit, name) {
+            say(&format!("Insufficient {name}"));
         }
     }
 }

@@ -8,9 +8,9 @@ use gantry_proto::core::v1::{Taint, Toleration};
 pub const FILTER: Filter = Filter {
     plugin: Plugin::TaintToleration,
     concerns: |_| true,
-    check: |wanted, node| match untolerated(&wanted.spec.tolerations, &node.taints) {
-        Some(_) => UNRESOLVABLE,
-        None => None,
+    check: |wanted, node| match node.tainted && !tolerates_all(&wanted.spec.tolerations, &node.taints) {
+        true => UNRESOLVABLE,
+        false => None,
     },
     words: |wanted, node, say| {
         if !tolerates_all(&wanted.spec.tolerations, &node.taints) {

@@ -125,7 +125,7 @@ fn why(wanted: &Wanted, snapshot: &Snapshot, search: &Search, verdict: &Verdict)
             plugin: Plugin::Added,
             resolvable: rejection.resolvable,
         };
-        why.refusals.push((node.name.clone(), refusal));
+        why.refusals.push((node.slot, refusal));
     }
     why
 }

@@ -20,7 +20,7 @@ pub fn make_room(
     chance: u64,
 ) -> Option<Outcome> {
     let arguments = wanted.profile.preemption?;
-    let potential: Vec<&Arc<NodeInfo>> = why.resolvable().filter_map(|name| snapshot.get(name)).collect();
+    let potential: Vec<&Arc<NodeInfo>> = why.resolvable().filter_map(|slot| snapshot.at(slot)).collect();
     let nominated = nominated
         .and_then(|name| snapshot.get(name))
         .map(|node| Nominated {

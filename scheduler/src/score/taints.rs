@@ -11,6 +11,9 @@ pub const SCORE: Score = Score {
 };
 
 fn rate(wanted: &Wanted, choice: &Choice, scores: &mut Vec<i64>) -> bool {
+    if choice.nodes.iter().all(|node| !node.tainted) {
+        return false;
+    }
     scores.extend(choice.nodes.iter().map(|node| unwanted(wanted, node)));
     // Where none has such a taint all are as good.
     if scores.iter().all(|taints| *taints == 0) {
