@@ -1,6 +1,12 @@
 //! The cluster as the commands see it: objects of any kind, by calls that fail over and pass the server's
 //! warnings on to the user.
 
+mod patience;
+mod watch;
+
+pub use patience::{Patience, before_watching_again};
+pub use watch::{Event, Watch};
+
 use crate::failure::Failure;
 use bytes::Bytes;
 use gantry_client::{CallError, Client, Config, Connection};
@@ -15,7 +21,7 @@ use gantry_proto::{Key, Kind, KindInfo, wire};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tonic::{Request, Response, Streaming};
 
 /// How long a call other than a stream may take: longer than the apiserver gives the store.
@@ -226,12 +232,7 @@ impl Cluster {
                 connection.resources().watch(request).await
             })
             .await?;
-        Ok(Watch {
-            kind,
-            stream,
-            pending: Vec::new().into_iter(),
-            server: self.server(),
-        })
+        Ok(Watch::new(kind, stream, self.server()))
     }
 
     /// Creates an object, in the namespace that its metadata names.
@@ -439,104 +440,6 @@ impl Cluster {
         match self.client.call_any(attempt).await {
             Ok(reply) => Ok(reply.into_inner()),
             Err(CallError { server, status }) => Err(Failure::of_call(status, &server)),
-        }
-    }
-}
-
-/// Waits out apiservers that are away, for commands that follow what happens.
-#[derive(Default)]
-pub struct Patience {
-    answered: bool,
-    away_since: Option<Instant>,
-    failures: u32,
-}
-
-impl Patience {
-    /// Longer than an apiserver's restart or a store that is down for a minute; whoever waits longer wants to know.
-    const LIMIT: Duration = Duration::from_secs(300);
-    const FIRST_DELAY: Duration = Duration::from_millis(300);
-    const LAST_DELAY: Duration = Duration::from_secs(5);
-
-    /// An apiserver has answered.
-    pub fn answered(&mut self) {
-        *self = Patience {
-            answered: true,
-            ..Patience::default()
-        };
-    }
-
-    /// Returns when it is time to try again, or the failure where that would not help: it is an answer, or the first
-    /// call's, or has lasted too long.
-    pub async fn outlast(&mut self, failure: Failure) -> Result<(), Failure> {
-        let since = *self.away_since.get_or_insert_with(Instant::now);
-        if !self.answered || !failure.is_outage() || since.elapsed() > Patience::LIMIT {
-            return Err(failure);
-        }
-        if self.failures == 0 {
-            eprintln!("Warning: the connection to the cluster was lost, trying again: {failure}");
-        }
-        let delay = Patience::FIRST_DELAY * 2_u32.pow(self.failures.min(10));
-        self.failures += 1;
-        tokio::time::sleep(delay.min(Patience::LAST_DELAY)).await;
-        Ok(())
-    }
-}
-
-/// Waits before watching again, so that a server that ends every watch at once is not flooded.
-pub async fn before_watching_again() {
-    /// Short beside a person's patience, long beside a round trip.
-    const DELAY: Duration = Duration::from_millis(300);
-    tokio::time::sleep(DELAY).await;
-}
-
-/// What happened to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    Added,
-    Modified,
-    Deleted,
-}
-
-impl Event {
-    /// As the API names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Event::Added => "ADDED",
-            Event::Modified => "MODIFIED",
-            Event::Deleted => "DELETED",
-        }
-    }
-}
-
-/// The events of a watch, one at a time.
-pub struct Watch {
-    kind: &'static KindInfo,
-    stream: Streaming<api::WatchReply>,
-    pending: std::vec::IntoIter<api::WatchEvent>,
-    server: String,
-}
-
-impl Watch {
-    /// The next event; `None` when the server has ended the watch.
-    pub async fn next(&mut self) -> Result<Option<(Event, Object)>, Failure> {
-        loop {
-            for event in self.pending.by_ref() {
-                let what = match event.r#type.as_str() {
-                    "ADDED" => Event::Added,
-                    "MODIFIED" => Event::Modified,
-                    "DELETED" => Event::Deleted,
-                    "ERROR" => {
-                        return Err(Failure::Status(Box::new(event.error.unwrap_or_default())));
-                    }
-                    _ => continue,
-                };
-                return Ok(Some((what, from_form(self.kind, event.object)?)));
-            }
-            match self.stream.message().await {
-                Ok(Some(reply)) => self.pending = reply.events.into_iter(),
-                Ok(None) => return Ok(None),
-                Err(error) => return Err(Failure::of_call(error, &self.server)),
-            }
         }
     }
 }

@@ -29,6 +29,7 @@ mod tables;
 mod describe;
 mod present;
 mod jsonpath;
+mod go_template;
 mod custom_columns;
 mod sort_by;
 mod go_text;

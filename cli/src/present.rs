@@ -3,6 +3,7 @@
 use crate::cluster::Object;
 use crate::dry_run::DryRun;
 use crate::failure::Failure;
+use crate::go_template::GoTemplate;
 use crate::go_text;
 use crate::jsonpath::JsonPath;
 use crate::output::{line, write};
@@ -19,10 +20,13 @@ pub enum Format {
     Name,
     JsonPath { source: String, template: JsonPath },
     JsonPathAsJson { source: String, template: JsonPath },
+    GoTemplate(GoTemplate),
 }
 
 /// The names of the formats, as messages list them.
 pub const FORMATS: &[&str] = &[
+    "go-template",
+    "go-template-file",
     "json",
     "jsonpath",
     "jsonpath-as-json",
@@ -40,7 +44,7 @@ impl FromStr for Format {
             ("yaml", "") => Ok(Format::Yaml),
             ("json", "") => Ok(Format::Json),
             ("name", "") => Ok(Format::Name),
-            ("jsonpath" | "jsonpath-as-json" | "jsonpath-file", "") => {
+            ("jsonpath" | "jsonpath-as-json" | "jsonpath-file" | "go-template" | "go-template-file", "") => {
                 Err("template format specified but no template given".into())
             }
             ("jsonpath", _) => {
@@ -50,12 +54,23 @@ impl FromStr for Format {
                 parsed(template).map(|(source, template)| Format::JsonPathAsJson { source, template })
             }
             ("jsonpath-file", path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| format!("error reading --template {path}, {error}"))?;
-                parsed(&text).map(|(source, template)| Format::JsonPath { source, template })
+                parsed(&read(path)?).map(|(source, template)| Format::JsonPath { source, template })
             }
+            ("go-template", _) => go_template(template),
+            ("go-template-file", path) => go_template(&read(path)?),
             _ => Err(no_such_format(text, FORMATS)),
         }
+    }
+}
+
+fn read(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("error reading --template {path}, {error}"))
+}
+
+fn go_template(template: &str) -> Result<Format, String> {
+    match GoTemplate::parse(template) {
+        Ok(template) => Ok(Format::GoTemplate(template)),
+        Err(error) => Err(format!("error parsing template {template}, {error}")),
     }
 }
 
@@ -83,7 +98,8 @@ pub fn no_such_format(given: &str, formats: &[&str]) -> String {
 /// The options of every command that can print the objects that it has changed.
 #[derive(clap::Args, Clone, Debug)]
 pub struct OutputOptions {
-    /// Print the resulting objects: json, yaml, name, jsonpath=TEMPLATE, jsonpath-as-json=TEMPLATE or jsonpath-file=FILE
+    /// Print the resulting objects: json, yaml, name, jsonpath=TEMPLATE, jsonpath-as-json=TEMPLATE, jsonpath-file=FILE,
+    /// go-template=TEMPLATE or go-template-file=FILE
     #[arg(short, long, value_name = "FORMAT", global = true)]
     pub output: Option<Format>,
     /// With managedFields
@@ -173,6 +189,7 @@ pub fn text(value: &Value, format: &Format) -> Result<String, Failure> {
         Format::Yaml => Ok(yaml::print(value)),
         Format::Json | Format::Name => Ok(indented(value)),
         Format::JsonPath { source, template } => template.text(value).map_err(|error| failed(source, error)),
+        Format::GoTemplate(template) => template.text(value).map_err(Failure::message),
         Format::JsonPathAsJson { source, template } => {
             let arrays = template.json(value).map_err(|error| failed(source, error))?;
             Ok(arrays.iter().map(indented).collect())
@@ -217,7 +234,7 @@ mod tests {
         check(
             "yml",
             "unable to match a printer suitable for the output format \"yml\", allowed formats are: \
-             json,jsonpath,jsonpath-as-json,jsonpath-file,name,yaml. Did you mean \"yaml\"?",
+             go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,yaml. Did you mean \"yaml\"?",
         );
         check("jsonpath", "template format specified but no template given");
         check("jsonpath={.a", "error parsing jsonpath {.a, unclosed action");

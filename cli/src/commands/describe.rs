@@ -5,6 +5,7 @@ use crate::cluster::{Object, Selection};
 use crate::describe;
 use crate::failure::Failure;
 use crate::hints;
+use crate::manifest::{self, Files};
 use crate::output::write;
 use crate::resource;
 use crate::session::{Connected, Session};
@@ -16,8 +17,10 @@ use std::time::SystemTime;
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// TYPE [NAME or beginning of names...], or TYPE/NAME...
-    #[arg(required = true)]
+    #[arg(required_unless_present = "filenames")]
     targets: Vec<String>,
+    #[command(flatten)]
+    files: Files,
     #[command(flatten)]
     selectors: Selectors,
     /// In all namespaces
@@ -29,21 +32,20 @@ pub async fn run(arguments: Arguments, session: &Session) -> Result<()> {
     let connected = session.connect()?;
     let mut objects: Vec<Object> = Vec::new();
     let mut failed = false;
-    for target in resource::targets(&arguments.targets)? {
-        let namespace = match arguments.all_namespaces {
-            true => String::new(),
-            false => connected.namespace_of(target.kind),
+    let targets = match arguments.files.filenames.is_empty() {
+        true => resource::targets(&arguments.targets)?,
+        false => manifest::targets(&arguments.files, &arguments.targets, &connected)?,
+    };
+    for target in targets {
+        let namespace = match (arguments.all_namespaces, target.namespace) {
+            (true, _) => String::new(),
+            (false, Some(namespace)) => namespace,
+            (false, None) => connected.namespace_of(target.kind),
         };
         let result = match target.name {
             Some(name) => named(target.kind, &Key::new(namespace, name), &connected).await,
             None => {
-                let labels = arguments.selectors.labels.clone().unwrap_or_default();
-                let fields = arguments.selectors.fields.clone().unwrap_or_default();
-                let selection = Selection {
-                    namespace,
-                    labels,
-                    fields,
-                };
+                let selection = arguments.selectors.in_namespace(namespace);
                 connected
                     .cluster
                     .list(target.kind, &selection)

@@ -43,7 +43,8 @@ impl Sources {
         refusals: &Refusals,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Data, String> {
-        if !self.from_env_file.is_empty() && !(self.from_file.is_empty() && self.from_literal.is_empty()) {
+        let has_others = !self.from_file.is_empty() || !self.from_literal.is_empty();
+        if has_others && !self.from_env_file.is_empty() {
             return Err("from-env-file cannot be combined with from-file or from-literal".into());
         }
         let mut data = Data::new();
