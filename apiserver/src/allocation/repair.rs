@@ -68,12 +68,17 @@ pub enum Fix {
     },
 }
 
-/// What to tell, and what to write.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Repairs {
-    pub warnings: Vec<Warning>,
-    pub fixes: Vec<Fix>,
+/// Something that is wrong. Where it can be put right it is told only once it has been: until then it may be that the
+/// Services and the records were seen at different times.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub warning: Option<Warning>,
+    pub fix: Option<Fix>,
 }
+
+/// Everything that is wrong.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Repairs(pub Vec<Finding>);
 
 /// Compares the Services with the records. `networks` are those of all ServiceCIDRs, also of those from which nothing
 /// is given at present.
@@ -106,12 +111,13 @@ impl Repairs {
         address: Ipv4Addr,
     ) {
         if !networks.iter().any(|network| network.contains(address)) {
-            return self.warn_service(
+            return self.of_service(
                 key,
                 "ClusterIPOutOfRange",
                 format!(
                     "Cluster IP [IPv4]: {address} is not within any configured Service CIDR; please recreate service"
                 ),
+                None,
             );
         }
         let record = |revision| Fix::Record {
@@ -121,38 +127,42 @@ impl Repairs {
             service_revision: service.revision,
         };
         let Some(present) = observed.addresses.get(&address) else {
-            self.warn_service(
+            return self.of_service(
                 key,
                 "ClusterIPNotAllocated",
                 format!("Cluster IP [IPv4]: {address} is not allocated; repairing"),
+                Some(record(0)),
             );
-            return self.fixes.push(record(0));
         };
         if is_of(present.object, service.object) {
             if !is_labelled(present.object) {
-                self.fixes.push(record(present.revision));
+                self.0.push(Finding {
+                    warning: None,
+                    fix: Some(record(present.revision)),
+                });
             }
             return;
         }
         let other = parent(present.object).and_then(|parent| observed.services.get(&parent));
         if other.is_some_and(|other| held(other.object).contains(&Holding::Address(address))) {
-            return self.warn_service(
+            return self.of_service(
                 key,
                 "ClusterIPAlreadyAllocated",
                 format!(
                     "Cluster IP [IPv4]:{address} was assigned to multiple services; please recreate service"
                 ),
+                None,
             );
         }
-        self.warn_service(
+        self.of_service(
             key,
             "ClusterIPNotAllocated",
             format!(
                 "the ClusterIP [IPv4]: {address} for Service {}/{} has a wrong reference; repairing",
                 key.namespace, key.name
             ),
+            Some(record(present.revision)),
         );
-        self.fixes.push(record(present.revision));
     }
 
     fn check_port(
@@ -164,13 +174,14 @@ impl Repairs {
         port: u16,
     ) {
         if !ranges.contain(&Holding::Port(port)) {
-            return self.warn_service(
+            return self.of_service(
                 key,
                 "PortOutOfRange",
                 format!(
                     "Port {port} is not within the port range {}; please recreate service",
                     ranges.shown_ports()
                 ),
+                None,
             );
         }
         let present = observed.ports.get(&port);
@@ -180,24 +191,26 @@ impl Repairs {
             }
             let other = parent(present.object).and_then(|parent| observed.services.get(&parent));
             if other.is_some_and(|other| held(other.object).contains(&Holding::Port(port))) {
-                return self.warn_service(
+                return self.of_service(
                     key,
                     "PortAlreadyAllocated",
                     format!("Port {port} was assigned to multiple services; please recreate service"),
+                    None,
                 );
             }
         }
-        self.warn_service(
-            key,
-            "PortNotAllocated",
-            format!("Port {port} is not allocated; repairing"),
-        );
-        self.fixes.push(Fix::Record {
+        let record = Fix::Record {
             holding: Holding::Port(port),
             revision: present.map_or(0, |present| present.revision),
             service: key.clone(),
             service_revision: service.revision,
-        });
+        };
+        self.of_service(
+            key,
+            "PortNotAllocated",
+            format!("Port {port} is not allocated; repairing"),
+            Some(record),
+        );
     }
 
     fn check_holder_of_address(
@@ -210,23 +223,20 @@ impl Repairs {
         if !is_managed(record.object) {
             return;
         }
+        let forget = |service: Option<Key>, service_revision| Fix::Forget {
+            holding: Holding::Address(address),
+            revision: record.revision,
+            service,
+            service_revision,
+        };
         let Some(parent) = parent(record.object) else {
             let shown = record.object.spec().parent_ref();
-            self.warnings.push(Warning {
-                about: About::Address(address),
-                reason: "IPAddressNotAllocated",
-                message: format!(
-                    "IPAddress {address} appears to have been modified, not referencing a Service &ParentReference{{\
-                     Group:{},Resource:{},Namespace:{},Name:{},}}: cleaning up",
-                    shown.group, shown.resource, shown.namespace, shown.name
-                ),
-            });
-            return self.fixes.push(Fix::Forget {
-                holding: Holding::Address(address),
-                revision: record.revision,
-                service: None,
-                service_revision: 0,
-            });
+            let message = format!(
+                "IPAddress {address} appears to have been modified, not referencing a Service &ParentReference{{\
+                 Group:{},Resource:{},Namespace:{},Name:{},}}: cleaning up",
+                shown.group, shown.resource, shown.namespace, shown.name
+            );
+            return self.of_address(address, "IPAddressNotAllocated", message, forget(None, 0));
         };
         let service = observed.services.get(&parent);
         let age = record.object.metadata().creation_timestamp.as_ref();
@@ -249,17 +259,8 @@ impl Repairs {
                 ),
             ),
         };
-        self.warnings.push(Warning {
-            about: About::Address(address),
-            reason,
-            message,
-        });
-        self.fixes.push(Fix::Forget {
-            holding: Holding::Address(address),
-            revision: record.revision,
-            service: Some(parent),
-            service_revision: service.map_or(0, |service| service.revision),
-        });
+        let service_revision = service.map_or(0, |service| service.revision);
+        self.of_address(address, reason, message, forget(Some(parent), service_revision));
     }
 
     fn check_holder_of_port(&mut self, observed: &Observed<'_>, port: u16, record: &At<'_, IpAddress>) {
@@ -268,19 +269,39 @@ impl Repairs {
         if service.is_some_and(|service| held(service.object).contains(&Holding::Port(port))) {
             return;
         }
-        self.fixes.push(Fix::Forget {
+        let forget = Fix::Forget {
             holding: Holding::Port(port),
             revision: record.revision,
-            service: parent,
             service_revision: service.map_or(0, |service| service.revision),
+            service: parent,
+        };
+        self.0.push(Finding {
+            warning: None,
+            fix: Some(forget),
         });
     }
 
-    fn warn_service(&mut self, key: &Key, reason: &'static str, message: String) {
-        self.warnings.push(Warning {
+    fn of_service(&mut self, key: &Key, reason: &'static str, message: String, fix: Option<Fix>) {
+        let warning = Warning {
             about: About::Service(key.clone()),
             reason,
             message,
+        };
+        self.0.push(Finding {
+            warning: Some(warning),
+            fix,
+        });
+    }
+
+    fn of_address(&mut self, address: Ipv4Addr, reason: &'static str, message: String, fix: Fix) {
+        let warning = Warning {
+            about: About::Address(address),
+            reason,
+            message,
+        };
+        self.0.push(Finding {
+            warning: Some(warning),
+            fix: Some(fix),
         });
     }
 }
@@ -372,12 +393,16 @@ mod tests {
             ports: 30000..=30100,
         };
         let found = repairs(&observed, &ranges, &networks, SystemTime::UNIX_EPOCH + AGE);
-        let told: Vec<String> = found
-            .warnings
-            .iter()
+        let warnings_found = found.0.iter().filter_map(|finding| finding.warning.as_ref());
+        let told: Vec<String> = warnings_found
             .map(|warning| format!("{}: {}", warning.reason, warning.message))
             .collect();
-        let written: Vec<String> = found.fixes.iter().map(shown).collect();
+        let written: Vec<String> = found
+            .0
+            .iter()
+            .filter_map(|finding| finding.fix.as_ref())
+            .map(shown)
+            .collect();
         assert_eq!(
             (told.as_slice(), written.as_slice()),
             (

@@ -57,7 +57,7 @@ impl Cache {
                 (state.objects.clone(), state.revision, Bound::Unbounded)
             }
             Reading::Exact(revision) => {
-                let objects = self.objects_at(revision, now, || too_old_for_a_list()).await?;
+                let objects = self.objects_at(revision, now, too_old_for_a_list).await?;
                 (objects, revision, Bound::Unbounded)
             }
             Reading::Continue(token) => {

@@ -116,7 +116,7 @@ impl Gate {
         while let Some(Called { ticket, lane, user }) = called.pop() {
             let bell = state.bells.remove(&ticket);
             // Nobody hears the bell whose client has just gone away.
-            if !bell.is_some_and(|bell| bell.send(()).is_ok()) {
+            if bell.is_none_or(|bell| bell.send(()).is_err()) {
                 called.extend(state.seats.leave(lane, &user));
             }
         }

@@ -220,11 +220,14 @@ impl Registry {
         networks.push(self.network());
         let now = now();
         let found = repairs(&observed, &self.ranges, &networks, now);
-        for warning in &found.warnings {
-            self.warn_of(&observed, warning, now).await?;
-        }
-        for fix in &found.fixes {
-            self.fix(&observed, fix, now).await?;
+        for finding in &found.0 {
+            let stands = match &finding.fix {
+                Some(fix) => self.fix(&observed, fix, now).await?,
+                None => true,
+            };
+            if stands && let Some(warning) = &finding.warning {
+                self.warn_of(&observed, warning, now).await?;
+            }
         }
         Ok(())
     }
@@ -244,8 +247,8 @@ impl Registry {
         Ok(page.kvs.iter().filter_map(port).collect())
     }
 
-    /// Does nothing if the record or the Service has changed since: then the next comparison tells.
-    async fn fix(&self, observed: &Observed<'_>, fix: &Fix, now: SystemTime) -> Result<(), Status> {
+    /// Whether it was done. Does nothing if the record or the Service has changed since: then the next comparison tells.
+    async fn fix(&self, observed: &Observed<'_>, fix: &Fix, now: SystemTime) -> Result<bool, Status> {
         #[allow(clippy::disallowed_methods, reason = "a uid that no other object has")]
         let uid = allocation::uid(&mut rand::rng());
         let (holding, revision, service, service_revision, op) = match fix {
@@ -256,7 +259,7 @@ impl Registry {
                 service_revision,
             } => {
                 let Some(object) = observed.services.get(service) else {
-                    return Ok(());
+                    return Ok(false);
                 };
                 let put = Op::Put {
                     key: holding.key(),
@@ -292,10 +295,10 @@ impl Registry {
         match self.store.txn(txn).await {
             Ok(TxnOutcome::Committed { .. }) => {
                 tracing::info!(?fix, "a record of what a Service holds was put right");
-                Ok(())
+                Ok(true)
             }
             // Whether it was done, the next comparison tells.
-            Ok(TxnOutcome::CompareFailed { .. }) | Err(Error::Ambiguous(_)) => Ok(()),
+            Ok(TxnOutcome::CompareFailed { .. }) | Err(Error::Ambiguous(_)) => Ok(false),
             Err(error) => Err(internal(error)),
         }
     }

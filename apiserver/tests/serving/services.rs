@@ -235,7 +235,7 @@ async fn the_network_is_a_service_cidr_and_another_one_adds_addresses() {
     let admin = cluster.admin().await;
     let default = until("the default ServiceCIDR", async || {
         let cidr = admin.get::<ServiceCidr>("", "kubernetes").await.ok()?;
-        cidr.status().conditions.first().is_some().then_some(cidr)
+        (!cidr.status().conditions.is_empty()).then_some(cidr)
     })
     .await;
     assert_eq!(default.spec().cidrs, ["10.96.0.0/28"]);
