@@ -16,6 +16,7 @@ pub mod eviction;
 
 pub use budgets::Budget;
 pub use on_nodes::make_room;
+use victims::NO_VICTIMS;
 pub use victims::{Experiment, Victims, victims};
 
 use crate::pods::PodInfo;
@@ -77,24 +78,25 @@ pub fn not_eligible(preemptor: &Preemptor) -> Option<&'static str> {
 }
 
 /// A node that pods could leave.
-pub struct Candidate<'a, E> {
-    pub name: Arc<str>,
+pub struct Candidate<'a, F> {
+    pub name: &'a Arc<str>,
     pub pods: &'a [Arc<PodInfo>],
-    pub experiment: E,
+    /// Begins the thought experiment, for which the node is copied.
+    pub suppose: F,
 }
 
 /// Tries the nodes that something else than their own nature keeps the pod from, beginning with the one that `start`
 /// says, until there are candidates enough, and takes the best of them.
 ///
 /// `potential` counts those nodes, `all` the cluster's; `candidate` gives one of them.
-pub fn preempt<'a, E: Experiment>(
+pub fn preempt<'a, E: Experiment, F: FnOnce() -> E>(
     preemptor: &Preemptor,
     budgets: &[Budget],
     arguments: profile::Preemption,
     all: usize,
     potential: usize,
     start: usize,
-    mut candidate: impl FnMut(usize) -> Candidate<'a, E>,
+    mut candidate: impl FnMut(usize) -> Candidate<'a, F>,
 ) -> Outcome {
     if let Some(why) = not_eligible(preemptor) {
         return Outcome::NotEligible { why };
@@ -102,22 +104,21 @@ pub fn preempt<'a, E: Experiment>(
     let enough = candidates_wanted(arguments, potential);
     let (mut kind, mut breaking) = (Vec::new(), Vec::new());
     let mut nodes_by_refusal: BTreeMap<String, usize> = BTreeMap::new();
-    let mut refused = 0;
+    let (mut refused, mut without_victims) = (0, 0);
     for number in 0..potential {
-        let mut candidate = candidate((start + number) % potential);
-        match victims(
-            &mut candidate.experiment,
-            candidate.pods,
-            preemptor.priority,
-            budgets,
-        ) {
+        let Candidate { name, pods, suppose } = candidate((start + number) % potential);
+        // Most nodes of a cluster whose pods are all alike.
+        if pods.iter().all(|pod| pod.priority >= preemptor.priority) {
+            without_victims += 1;
+            continue;
+        }
+        match victims(&mut suppose(), pods, preemptor.priority, budgets) {
             Ok(victims) => {
-                let found = if victims.violations == 0 {
-                    &mut kind
-                } else {
-                    &mut breaking
+                let found = match victims.violations {
+                    0 => &mut kind,
+                    _ => &mut breaking,
                 };
-                found.push((candidate.name, victims));
+                found.push((name.clone(), victims));
             }
             Err(reasons) => {
                 refused += 1;
@@ -134,8 +135,11 @@ pub fn preempt<'a, E: Experiment>(
     match choice::best(kind) {
         Some((node, victims)) => Outcome::Evict { node, victims },
         None => {
-            if refused < all {
-                nodes_by_refusal.insert(NOT_HELPFUL.into(), all - refused);
+            let not_helpful = all - refused - without_victims;
+            for (reason, nodes) in [(NOT_HELPFUL, not_helpful), (NO_VICTIMS, without_victims)] {
+                if nodes > 0 {
+                    *nodes_by_refusal.entry(reason.into()).or_default() += nodes;
+                }
             }
             let mut texts: Vec<String> = nodes_by_refusal
                 .iter()

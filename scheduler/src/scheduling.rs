@@ -318,7 +318,10 @@ impl Scheduling {
         let room = match &decision {
             Decision::Bind { .. } => None,
             Decision::Unschedulable(why) => {
-                let budgets = self.sources.budgets.snapshot();
+                let budgets = match why.resolvable().next() {
+                    Some(_) => self.sources.budgets.snapshot(),
+                    None => gantry_client::Snapshot::new(),
+                };
                 let budgets: Vec<Budget> = budgets.values().filter_map(|budget| Budget::of(budget)).collect();
                 let nominated = self.model.nomination(&wanted.info.key).map(|node| &**node);
                 make_room(&wanted, snapshot, why, &budgets, nominated, chance)

@@ -44,9 +44,9 @@ pub fn make_room(
         |number| {
             let node = potential[number];
             Candidate {
-                name: node.name.clone(),
+                name: &node.name,
                 pods: &node.pods,
-                experiment: Supposed {
+                suppose: || Supposed {
                     wanted,
                     filters: &filters,
                     before: node,

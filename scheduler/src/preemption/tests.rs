@@ -150,7 +150,13 @@ struct Node {
     objection: Option<&'static str>,
 }
 
+/// n0, n1 and so on.
+fn names_of(nodes: usize) -> Vec<Arc<str>> {
+    (0..nodes).map(|number| Arc::from(format!("n{number}"))).collect()
+}
+
 fn run(preemptor: &Preemptor, nodes: &[Node], all: usize, budgets: &[Budget], start: usize) -> Outcome {
+    let names = names_of(nodes.len());
     preempt(
         preemptor,
         budgets,
@@ -161,9 +167,9 @@ fn run(preemptor: &Preemptor, nodes: &[Node], all: usize, budgets: &[Budget], st
         |number| {
             let node = &nodes[number];
             Candidate {
-                name: Arc::from(format!("n{number}")),
+                name: &names[number],
                 pods: &node.pods,
-                experiment: Room {
+                suppose: move || Room {
                     free: node.room - node.pods.iter().map(|pod| size(pod)).sum::<i64>(),
                     wanted: 4,
                     objection: node.objection,
@@ -241,7 +247,7 @@ fn the_search_ends_when_there_are_candidates_enough() {
             objection: None,
         })
         .collect();
-    let mut tried = 0;
+    let (names, mut tried) = (names_of(nodes.len()), 0);
     let outcome = preempt(
         &PREEMPTOR,
         &[],
@@ -252,9 +258,9 @@ fn the_search_ends_when_there_are_candidates_enough() {
         |number| {
             tried += 1;
             Candidate {
-                name: Arc::from(format!("n{number}")),
+                name: &names[number],
                 pods: &nodes[number].pods,
-                experiment: Room {
+                suppose: || Room {
                     free: 0,
                     wanted: 4,
                     objection: None,

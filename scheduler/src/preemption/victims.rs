@@ -22,7 +22,7 @@ pub struct Victims {
     pub violations: usize,
 }
 
-const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
+pub(super) const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 
 /// The pods of less than `priority` of whom, taken one by one from the most important, none can stay: first those whose
 /// going would break a budget are spared, then the others. Fails with why the pod would not fit even if all went

@@ -6,7 +6,7 @@
 //!    `--none is--> waiting --a place becomes free--^
 //! ```
 
-use super::{Report, Scheduling, now};
+use super::{Report, Scheduling};
 use crate::binding::Outcome;
 use crate::decision::{Decision, search};
 use crate::explain::node_reader;
@@ -136,9 +136,8 @@ impl Scheduling {
         let same = present.filter(|present| {
             present.metadata().uid == pod.metadata().uid && self.profile_for(present).is_some()
         });
+        // Where it is gone, bound by others, or another one has its name, the queue has learned of it, or is about to.
         let Some(pod) = same else {
-            // Gone, or another one has its name: that one is looked at when its turn comes.
-            self.queue.fail(&key, now());
             self.sources.pods.wake(key);
             return;
         };
