@@ -187,6 +187,13 @@ impl Resources for Served {
     async fn delete(&self, _: Request<api::DeleteRequest>) -> Reply {
         self.answer(1)
     }
+
+    async fn delete_collection(
+        &self,
+        _: Request<api::DeleteCollectionRequest>,
+    ) -> Result<Response<api::ListReply>, tonic::Status> {
+        Err(tonic::Status::unimplemented("delete_collection"))
+    }
 }
 
 fn client(servers: Vec<String>) -> Client {

@@ -267,6 +267,13 @@ impl Resources for Api {
         reply(info, &value)
     }
 
+    async fn delete_collection(
+        &self,
+        _: Request<api::DeleteCollectionRequest>,
+    ) -> Result<Response<api::ListReply>, Status> {
+        Err(Status::unimplemented("delete_collection"))
+    }
+
     async fn update(
         &self,
         request: Request<api::UpdateRequest>,
