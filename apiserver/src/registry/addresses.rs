@@ -84,7 +84,8 @@ impl Registry {
         self.ranges_now()?.pretend(new, &self.holdings()?)
     }
 
-    /// What the object's end releases. An address whose record names somebody else stays theirs.
+    /// What the object's end releases. An address whose record has come to name somebody else stays theirs; the cache
+    /// may be behind, so only a record that is younger than the Service's last change says so.
     pub(super) fn release(&self, object: &dyn Object) -> Allocation {
         allocation::release(object, |service, holding| {
             let Holding::Address(address) = holding else {
@@ -92,7 +93,9 @@ impl Registry {
             };
             let cache = self.cache::<IpAddress>().ok();
             let entry = cache.and_then(|cache| cache.get(&Key::cluster(address.to_string())));
-            let record = entry.and_then(|entry| IpAddress::decode(&*entry.raw).ok());
+            let written: i64 = service.metadata().resource_version.parse().unwrap_or(i64::MAX);
+            let younger = entry.filter(|entry| entry.revision > written);
+            let record = younger.and_then(|entry| IpAddress::decode(&*entry.raw).ok());
             record.is_some_and(|record| !allocation::is_of(&record, service))
         })
     }

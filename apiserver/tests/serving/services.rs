@@ -305,3 +305,31 @@ async fn an_address_whose_object_was_deleted_is_recorded_again() {
     );
     assert_eq!(event.involved_object().name, "s");
 }
+
+#[tokio::test]
+async fn an_address_that_somebody_took_over_stays_theirs_when_its_first_holder_goes() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let chosen = r#""clusterIP": "10.96.0.9""#;
+    admin.create(&service("first", chosen)).await.unwrap();
+    let remove = DeleteOptions::default;
+    admin
+        .delete::<IpAddress>("", "10.96.0.9", remove())
+        .await
+        .unwrap();
+    admin.create(&service("second", chosen)).await.unwrap();
+    // So that the server's cache has it.
+    admin.list::<IpAddress>(ListRequest::default()).await.unwrap();
+    admin
+        .delete::<Service>("default", "first", remove())
+        .await
+        .unwrap();
+    let record: IpAddress = admin.get("", "10.96.0.9").await.unwrap();
+    assert_eq!(record.spec().parent_ref().name, "second");
+    admin
+        .delete::<Service>("default", "second", remove())
+        .await
+        .unwrap();
+    let gone = admin.get::<IpAddress>("", "10.96.0.9").await.unwrap_err();
+    assert_eq!(gone.reason_code(), Reason::NotFound);
+}
