@@ -70,10 +70,9 @@ pub async fn run() -> ExitCode {
                 // Nothing can be done where the message itself cannot be printed.
                 None => drop(error.print()),
             }
-            return if error.use_stderr() {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
+            return match error.use_stderr() {
+                true => ExitCode::from(refused_line(std::env::args().skip(1))),
+                false => ExitCode::SUCCESS,
             };
         }
     };
@@ -103,6 +102,12 @@ pub async fn run() -> ExitCode {
             }
         },
     }
+}
+
+/// What a command line that is wrong ends with: of `diff`, 1 would tell of a difference.
+fn refused_line(mut words: impl Iterator<Item = String>) -> u8 {
+    let command = words.find(|word| !word.starts_with('-'));
+    if command.as_deref() == Some("diff") { 2 } else { 1 }
 }
 
 /// Options whose values have errors in kubectl's words, which are printed without any around them.

@@ -103,3 +103,14 @@ fn a_mistyped_command_or_option_is_answered_with_the_right_one() {
     check("drian n1", "'drain'");
     check("scale deployment/web --replicas=-1", "--replicas");
 }
+
+#[test]
+fn a_wrong_line_of_diff_does_not_end_as_a_difference_does() {
+    let check = |line: &str, code: u8| {
+        let words = line.split_whitespace().map(String::from);
+        assert_eq!(refused_line(words), code, "{line}");
+    };
+    check("--trace diff --fil x", 2);
+    check("get diff", 1);
+    check("", 1);
+}

@@ -221,7 +221,7 @@ fn confirmed(meant: &[Meant]) -> bool {
         meant.len()
     ));
     for one in meant {
-        line(format_args!("{}/{}", one.kind.resource, one.key.name));
+        line(format_args!("{}", shown(one.kind, &one.key.name)));
     }
     write(format_args!("Do you want to continue? (y/N): "));
     let mut answer = String::new();

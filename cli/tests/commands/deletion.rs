@@ -128,3 +128,24 @@ async fn deletion_is_waited_for_and_a_limit_ends_the_waiting() {
     let (said, ()) = tokio::join!(deletion, ends);
     assert_eq!((said.code, said.error.as_str()), (0, ""));
 }
+
+#[tokio::test]
+async fn who_wants_to_be_asked_is_asked() {
+    let cluster = Cluster::start("delete-ask").await;
+    cluster
+        .apiserver
+        .put(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}));
+    let question = "You are about to delete the following 1 resource(s):\ndeployment.apps/web\nDo you want to continue? (y/N): ";
+    let said = cluster
+        .run_with(&mut cluster.command("delete deploy web -i"), "\n")
+        .await;
+    assert_eq!(
+        (said.out, said.code),
+        (format!("{question}deletion is cancelled\n"), 0)
+    );
+    let said = cluster
+        .run_with(&mut cluster.command("delete deploy web -i"), "y\n")
+        .await;
+    let deleted = "deployment.apps \"web\" deleted from default namespace\n";
+    assert_eq!((said.out, said.code), (format!("{question}{deleted}"), 0));
+}
