@@ -15,6 +15,9 @@ use crate::strategy;
 
 const POLICIES: [&str; 3] = ["Foreground", "Background", "Orphan"];
 
+/// The option that removes what cannot be read, in Kubernetes behind a gate that is closed.
+const FORCE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+
 /// A deletion.
 pub struct Deletion {
     pub key: Key,
@@ -34,15 +37,16 @@ impl Registry {
         } = deletion;
         let options = checked(options)?;
         let decide = |current: &Current| self.decide_deletion(cache, current, &options, now);
-        self.modify(
-            cache,
-            &key,
-            "delete",
-            is_dry(&options),
-            writer.fence.as_ref(),
-            decide,
-        )
-        .await
+        let fence = writer.fence.as_ref();
+        let mut written = self
+            .modify(cache, &key, "delete", is_dry(&options), fence, decide)
+            .await?;
+        if forces(&options) {
+            written
+                .warnings
+                .push(format!("{FORCE}: accepted, but not acted on yet"));
+        }
+        Ok(written)
     }
 
     fn decide_deletion(
@@ -95,6 +99,24 @@ pub(super) fn is_dry(options: &DeleteOptions) -> bool {
     options.dry_run.iter().any(|mode| mode == "All")
 }
 
+fn forces(options: &DeleteOptions) -> bool {
+    options.ignore_store_read_error_with_cluster_breaking_potential == Some(true)
+}
+
+/// What a collection's deletion refuses besides (apiserver/pkg/endpoints/handlers/delete.go).
+pub(super) fn checked_for_many(options: DeleteOptions) -> Result<DeleteOptions, Status> {
+    let options = checked(options)?;
+    if !forces(&options) {
+        return Ok(options);
+    }
+    let detail = "is not allowed with DELETECOLLECTION, try again after removing the option";
+    Err(invalid(vec![StatusCause {
+        reason: "FieldValueInvalid".into(),
+        message: format!("Invalid value: true: {detail}"),
+        field: FORCE.into(),
+    }]))
+}
+
 /// The options as they are meant, or what is wrong with them
 /// (apimachinery/pkg/apis/meta/v1/validation, ValidateDeleteOptions).
 pub(super) fn checked(mut options: DeleteOptions) -> Result<DeleteOptions, Status> {
@@ -142,6 +164,25 @@ fn complaints(options: &DeleteOptions) -> Vec<StatusCause> {
             field: "dryRun".into(),
         });
     }
+    if forces(options) {
+        let others = [
+            ("dryRun", !options.dry_run.is_empty()),
+            ("propagationPolicy", options.propagation_policy.is_some()),
+            ("orphanDependents", options.orphan_dependents.is_some()),
+            ("gracePeriodSeconds", options.grace_period_seconds.is_some()),
+            ("preconditions", options.preconditions.is_some()),
+        ];
+        causes.extend(
+            others
+                .iter()
+                .filter(|(_, is_set)| *is_set)
+                .map(|(other, _)| StatusCause {
+                    reason: "FieldValueInvalid".into(),
+                    message: format!("Invalid value: true: cannot be set together with .{other}"),
+                    field: FORCE.into(),
+                }),
+        );
+    }
     causes
 }
 
@@ -186,6 +227,22 @@ mod tests {
             let found = checked(options).map_or_else(|status| status.message, |_| String::new());
             assert_eq!(found, expected);
         };
+        let forced = |grace_period_seconds| DeleteOptions {
+            grace_period_seconds,
+            ignore_store_read_error_with_cluster_breaking_potential: Some(true),
+            ..DeleteOptions::default()
+        };
+        assert!(checked(forced(None)).is_ok());
+        assert_eq!(
+            checked(forced(Some(0))).unwrap_err().message,
+            "DeleteOptions.meta.k8s.io \"\" is invalid: ignoreStoreReadErrorWithClusterBreakingPotential: Invalid value: \
+             true: cannot be set together with .gracePeriodSeconds"
+        );
+        assert_eq!(
+            checked_for_many(forced(None)).unwrap_err().message,
+            "DeleteOptions.meta.k8s.io \"\" is invalid: ignoreStoreReadErrorWithClusterBreakingPotential: Invalid value: \
+             true: is not allowed with DELETECOLLECTION, try again after removing the option"
+        );
         check(Some("Foreground"), None, &["All"], "");
         check(None, Some(true), &[], "");
         check(

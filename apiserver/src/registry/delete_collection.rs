@@ -31,7 +31,7 @@ impl Registry {
         cache: &Cache,
         deletion: CollectionDeletion,
     ) -> Result<Page, Status> {
-        delete::checked(deletion.options.clone())?;
+        delete::checked_for_many(deletion.options.clone())?;
         let page = cache
             .list(&deletion.selection, &ListOptions::default(), deletion.now)
             .await?;
