@@ -18,7 +18,14 @@ struct Case {
     kind: String,
     r#type: String,
     original: Value,
+    #[serde(default)]
     patch: Value,
+    /// For the type "apply", what is wanted and what there is. The original is what was wanted last, and the result the
+    /// patch.
+    #[serde(default)]
+    modified: Value,
+    #[serde(default)]
+    current: Value,
     /// Why the patch does not apply, or that what comes of it cannot be read.
     error: Option<String>,
     result: Option<Value>,
@@ -27,6 +34,20 @@ struct Case {
 /// How our answer differs from Kubernetes', if it does.
 fn difference(case: &Case) -> Option<String> {
     let info = KINDS.iter().find(|info| info.kind == case.kind).expect("a kind");
+    if case.r#type == "apply" {
+        let ours = patch::three_way(info.message, &case.original, &case.modified, &case.current);
+        let ours = ours.map_err(|error| error.to_string());
+        let theirs = match (&case.error, &case.result) {
+            (None, Some(theirs)) => Ok(theirs.clone()),
+            (theirs, _) => Err(theirs.clone().unwrap_or_default()),
+        };
+        return (theirs != ours).then(|| {
+            format!(
+                " {} {}\n  theirs {theirs:?}\n  ours   {ours:?}",
+                case.modified, case.current
+            )
+        });
+    }
     let kind = match case.r#type.as_str() {
         "strategic" => PatchType::StrategicMerge,
         "merge" => PatchType::Merge,

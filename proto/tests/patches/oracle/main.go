@@ -25,7 +25,9 @@ type line struct {
 	Kind     string          `json:"kind"`
 	Type     string          `json:"type"`
 	Original json.RawMessage `json:"original"`
-	Patch    json.RawMessage `json:"patch"`
+	Patch    json.RawMessage `json:"patch,omitempty"`
+	Modified json.RawMessage `json:"modified,omitempty"`
+	Current  json.RawMessage `json:"current,omitempty"`
 	Error    string          `json:"error,omitempty"`
 	Result   json.RawMessage `json:"result,omitempty"`
 }
@@ -44,7 +46,8 @@ func object(kind string) any {
 	panic(kind)
 }
 
-// answer is what the apiserver makes of a patch: the error of applying it, or the object that comes of it.
+// answer is what the apiserver makes of a patch: the error of applying it, or the object that comes of it. For the type
+// apply, it is the patch that kubectl apply makes.
 func answer(l line) (json.RawMessage, error) {
 	typed := object(l.Kind)
 	var patched []byte
@@ -65,6 +68,12 @@ func answer(l line) (json.RawMessage, error) {
 			return nil, fmt.Errorf("undecodable: %w", err)
 		}
 		return json.Marshal(typed)
+	case "apply":
+		meta, err := strategicpatch.NewPatchMetaFromStruct(typed)
+		if err != nil {
+			return nil, err
+		}
+		return strategicpatch.CreateThreeWayMergePatch(l.Original, l.Modified, l.Current, meta, true)
 	case "merge":
 		merged, err := jsonpatch.MergePatch(l.Original, l.Patch)
 		if err != nil {
