@@ -159,9 +159,13 @@ fn refusal(
     let room = make_room(wanted, nodes, &refused, budgets, nominated, 0);
     let more = match &room {
         Some(Room::Evict { node, victims }) => format!(
-            " On {node} it can have the room of {} less important {}.",
+            " On {node} it can have the room of {} less important {}{}.",
             victims.pods.len(),
-            if victims.pods.len() == 1 { "pod" } else { "pods" }
+            if victims.pods.len() == 1 { "pod" } else { "pods" },
+            match victims.violations {
+                0 => String::new(),
+                broken => format!(", {broken} of which a disruption budget would keep"),
+            }
         ),
         Some(Room::NotEligible { .. } | Room::NoHelp { .. }) | None => String::new(),
     };

@@ -8,7 +8,7 @@ use super::{ConfigurationError, ConfiguredProfile};
 use crate::profile::{Plugin, Profile};
 use std::collections::BTreeSet;
 
-/// Where in a decision a rule takes part. Order and names are those of the file.
+/// Where in a decision a rule takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Point {
     PreEnqueue,
@@ -26,19 +26,20 @@ enum Point {
 }
 
 impl Point {
+    /// In the order in which kube-scheduler looks at them.
     const ALL: [Point; 12] = [
-        Point::PreEnqueue,
-        Point::QueueSort,
         Point::PreFilter,
         Point::Filter,
         Point::PostFilter,
+        Point::Reserve,
         Point::PreScore,
         Point::Score,
-        Point::Reserve,
-        Point::Permit,
         Point::PreBind,
         Point::Bind,
         Point::PostBind,
+        Point::Permit,
+        Point::PreEnqueue,
+        Point::QueueSort,
     ];
 
     /// What Kubernetes calls a plug-in that takes part here.
@@ -137,29 +138,38 @@ pub(super) fn profile(
     profile.percentage_of_nodes_to_score = written
         .percentage_of_nodes_to_score
         .and_then(|percent| u32::try_from(percent).ok());
-    let filters = resolve.at(Point::Filter)?;
-    profile.filters = filters
-        .iter()
-        .filter_map(|plugin| Plugin::named(&plugin.name))
-        .collect();
-    let scores = resolve.weights()?;
-    let own = scores
-        .iter()
-        .filter_map(|(name, weight)| Some((Plugin::named(name)?, *weight)));
-    profile.scores = own.collect();
-    let after = resolve.at(Point::PostFilter)?;
-    if !after.iter().any(|plugin| plugin.name == "DefaultPreemption") {
-        profile.preemption = None;
-    }
-    for plugin in &mut added {
-        plugin.filters = filters.iter().any(|on| on.name == plugin.name);
-        let weight = scores.iter().find(|(name, _)| *name == plugin.name);
-        plugin.score_weight = weight.map(|(_, weight)| *weight);
-    }
-    resolve.check_fixed_points()?;
     resolve.warn(path, warnings);
     arguments::apply(&mut profile, &written.plugin_config, path, problems, warnings)?;
+    match resolve.all() {
+        Ok(resolved) => resolved.apply(&mut profile, &mut added),
+        // What is wrong with values is told first.
+        Err(error) => problems.cannot_be_made(error),
+    }
     Ok(ConfiguredProfile { profile, added })
+}
+
+/// Which plug-ins take part where, as far as it matters.
+struct Resolved {
+    filters: Vec<WrittenPlugin>,
+    scores: Vec<(String, i64)>,
+    preempts: bool,
+}
+
+impl Resolved {
+    fn apply(self, profile: &mut Profile, added: &mut [AddedPlugin]) {
+        let own = |plugin: &WrittenPlugin| Plugin::named(&plugin.name);
+        profile.filters = self.filters.iter().filter_map(own).collect();
+        let own = |(name, weight): &(String, i64)| Some((Plugin::named(name)?, *weight));
+        profile.scores = self.scores.iter().filter_map(own).collect();
+        if !self.preempts {
+            profile.preemption = None;
+        }
+        for plugin in added {
+            plugin.filters = self.filters.iter().any(|on| on.name == plugin.name);
+            let weight = self.scores.iter().find(|(name, _)| *name == plugin.name);
+            plugin.score_weight = weight.map(|(_, weight)| *weight);
+        }
+    }
 }
 
 /// The plug-ins that are no rule of ours and have arguments that say where they are.
@@ -216,8 +226,25 @@ struct Resolve<'a> {
 }
 
 impl Resolve<'_> {
-    /// The plug-ins of one point: what is said of the point itself counts more than what is said of all points.
-    fn at(&self, point: Point) -> Result<Vec<WrittenPlugin>, ConfigurationError> {
+    /// Fails with the first thing that is wrong, in the order in which kube-scheduler looks.
+    fn all(&self) -> Result<Resolved, ConfigurationError> {
+        for point in Point::ALL {
+            self.own(point)?;
+        }
+        for point in Point::ALL {
+            self.at(point)?;
+        }
+        self.check_fixed_points()?;
+        let after = self.at(Point::PostFilter)?;
+        Ok(Resolved {
+            filters: self.at(Point::Filter)?,
+            scores: self.weights()?,
+            preempts: after.iter().any(|plugin| plugin.name == "DefaultPreemption"),
+        })
+    }
+
+    /// What is said of one point itself.
+    fn own(&self, point: Point) -> Result<Vec<WrittenPlugin>, ConfigurationError> {
         let own = point.of(self.plugins);
         let mut on: Vec<WrittenPlugin> = Vec::new();
         for plugin in &own.enabled {
@@ -241,6 +268,13 @@ impl Resolve<'_> {
             }
             on.push(plugin.clone());
         }
+        Ok(on)
+    }
+
+    /// The plug-ins of one point: what is said of the point itself counts more than what is said of all points.
+    fn at(&self, point: Point) -> Result<Vec<WrittenPlugin>, ConfigurationError> {
+        let own = point.of(self.plugins);
+        let mut on = self.own(point)?;
         let is_off = |name: &str| own.disabled.iter().any(|off| off.name == name);
         if is_off("*") {
             return Ok(on);
@@ -334,9 +368,6 @@ impl Resolve<'_> {
                 "at least one bind plugin is needed for profile with scheduler name {:?}",
                 self.name
             )));
-        }
-        for point in Point::ALL {
-            self.at(point)?;
         }
         Ok(())
     }

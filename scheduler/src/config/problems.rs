@@ -32,11 +32,15 @@ impl fmt::Display for Path {
 
 /// All that is wrong, in the order in which it was found.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<String>);
+pub(super) struct Problems {
+    values: Vec<String>,
+    /// Why a profile cannot be made, which is told only where all values are right.
+    profile: Option<ConfigurationError>,
+}
 
 impl Problems {
     pub(super) fn invalid(&mut self, path: &Path, value: impl fmt::Display, why: &str) {
-        self.0.push(format!("{path}: Invalid value: {value}: {why}"));
+        self.values.push(format!("{path}: Invalid value: {value}: {why}"));
     }
 
     pub(super) fn invalid_text(&mut self, path: &Path, value: &str, why: &str) {
@@ -44,34 +48,40 @@ impl Problems {
     }
 
     pub(super) fn required(&mut self, path: &Path, why: &str) {
-        self.0.push(match why {
+        self.values.push(match why {
             "" => format!("{path}: Required value"),
             why => format!("{path}: Required value: {why}"),
         });
     }
 
     pub(super) fn forbidden(&mut self, path: &Path, why: &str) {
-        self.0.push(format!("{path}: Forbidden: {why}"));
+        self.values.push(format!("{path}: Forbidden: {why}"));
     }
 
     pub(super) fn duplicate(&mut self, path: &Path, value: &str) {
-        self.0.push(format!("{path}: Duplicate value: {value:?}"));
+        self.values.push(format!("{path}: Duplicate value: {value:?}"));
     }
 
     pub(super) fn not_supported(&mut self, path: &Path, value: &str, supported: &[&str]) {
         let supported: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
-        self.0.push(format!(
+        self.values.push(format!(
             "{path}: Unsupported value: {value:?}: supported values: {}",
             supported.join(", ")
         ));
     }
 
+    /// The first counts.
+    pub(super) fn cannot_be_made(&mut self, error: ConfigurationError) {
+        self.profile.get_or_insert(error);
+    }
+
     /// One problem is told as it is, several as a list (util/errors' Aggregate).
     pub(super) fn into_result(mut self) -> Result<(), ConfigurationError> {
-        match self.0.len() {
-            0 => Ok(()),
-            1 => Err(ConfigurationError(self.0.remove(0))),
-            _ => Err(ConfigurationError(format!("[{}]", self.0.join(", ")))),
+        match (self.values.len(), self.profile) {
+            (0, None) => Ok(()),
+            (0, Some(error)) => Err(error),
+            (1, _) => Err(ConfigurationError(self.values.remove(0))),
+            _ => Err(ConfigurationError(format!("[{}]", self.values.join(", ")))),
         }
     }
 }

@@ -330,6 +330,14 @@ fn profiles_that_cannot_be_made_are_refused() {
         "FilterPlugin \"Foo\" does not exist",
     );
     check(
+        "{multiPoint: {enabled: [{name: Foo}]}}",
+        "PreFilterPlugin \"Foo\" does not exist",
+    );
+    refused(
+        "parallelism: 0\nprofiles: [{plugins: {filter: {enabled: [{name: Foo}]}}}]",
+        "parallelism: Invalid value: 0: should be an integer value greater than zero",
+    );
+    check(
         "{filter: {enabled: [{name: ImageLocality}]}}",
         "plugin \"ImageLocality\" does not extend FilterPlugin plugin",
     );
