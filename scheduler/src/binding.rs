@@ -26,8 +26,11 @@ pub enum Outcome {
     },
     /// It has been written why a pod has no node.
     Reported,
-    /// Not all of a pod's victims could be made to go: it has to be decided about anew.
-    NotEvicted,
+    /// A pod's victims have been told to go. Where that failed for some, it has to be decided about anew.
+    Evicted {
+        preemptor: Key,
+        all: bool,
+    },
     /// Programs have judged the nodes that a pod fits.
     Consulted(Box<Answered>),
 }

@@ -54,6 +54,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Its victims are being told to go (DefaultPreemption's PreEnqueue).
+    pub const UNDER_WAY: Outcome = Outcome::NotEligible {
+        why: "waiting for the preemption for this pod to be finished",
+    };
+
     /// What is appended to the message that says why the pod fits nowhere; empty where pods are evicted.
     pub fn message(&self) -> String {
         match self {

@@ -54,6 +54,8 @@ pub struct Scheduling {
     /// Pods that wait for somebody to take their scheduling gates away; only counted.
     gated: HashSet<Key>,
     consulting: Consulting,
+    /// Pods whose victims are being told to go: until then it cannot be seen that room is made for them.
+    evicting: HashSet<Key>,
     bindings: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
@@ -84,6 +86,7 @@ impl Scheduling {
             queue,
             gated: HashSet::new(),
             consulting: Consulting::default(),
+            evicting: HashSet::new(),
             bindings: Arc::new(Semaphore::new(BINDINGS)),
             shutdown,
         };
@@ -317,6 +320,9 @@ impl Scheduling {
         let (decision, looked_at) = decide(&wanted, snapshot, self.start, tie);
         let room = match &decision {
             Decision::Bind { .. } => None,
+            Decision::Unschedulable(_) if self.evicting.contains(&wanted.info.key) => {
+                Some(preemption::Outcome::UNDER_WAY)
+            }
             Decision::Unschedulable(why) => {
                 let budgets = match why.resolvable().next() {
                     Some(_) => self.sources.budgets.snapshot(),
@@ -376,8 +382,13 @@ impl Scheduling {
             // The assumption ends when the cache shows the binding.
             Outcome::Bound { key } => self.queue.bound(&key, now()),
             Outcome::Reported => {}
-            // Rare: whoever waits is tried again, the pod among them.
-            Outcome::NotEvicted => self.happened(Event::Anything),
+            Outcome::Evicted { preemptor, all } => {
+                self.evicting.remove(&preemptor);
+                // Rare: whoever waits is tried again, the pod among them.
+                if !all {
+                    self.happened(Event::Anything);
+                }
+            }
             Outcome::Consulted(answered) => self.take_in_answer(*answered, outcomes),
             Outcome::Failed { key, uid } => {
                 if let Some(pod) = self.model.forget(&key, &uid) {

@@ -95,17 +95,16 @@ impl Scheduling {
             async move {
                 // The nomination is written first: should this process end, the next one knows whose the room is.
                 write.await;
-                let evicted = match eviction {
-                    Some(eviction) => evict(client, recorder, pod, eviction).await,
-                    None => true,
+                let preemptor = pod.key();
+                let outcome = match eviction {
+                    Some(eviction) => Outcome::Evicted {
+                        preemptor,
+                        all: evict(client, recorder, pod, eviction).await,
+                    },
+                    None => Outcome::Reported,
                 };
-                drop(permit);
                 // Others may have waited for the permit.
-                let outcome = if evicted {
-                    Outcome::Reported
-                } else {
-                    Outcome::NotEvicted
-                };
+                drop(permit);
                 let _ = outcomes.send(outcome).await;
             }
             .instrument(span),
@@ -124,6 +123,7 @@ impl Scheduling {
             self.model.forget_nomination(&other.key);
         }
         self.model.nominate(info.clone(), node.clone());
+        self.evicting.insert(info.key.clone());
         let entries = |pods: &[Arc<PodInfo>]| {
             let entry = |pod: &Arc<PodInfo>| {
                 let entry = self.sources.pods.cache.get(&pod.key)?;
