@@ -333,3 +333,88 @@ fn a_kind_without_a_describer_shows_every_field() {
     "#]],
     );
 }
+
+#[test]
+fn kinds_of_policy_and_scheduling_are_described_as_kubectl_describes_them() {
+    let budget = json!({"metadata": {"name": "web", "namespace": "default"},
+        "spec": {"maxUnavailable": "25%", "selector": {"matchLabels": {"app": "web"}}},
+        "status": {"disruptionsAllowed": 1, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": 3}});
+    check::<gantry_proto::policy::v1::PodDisruptionBudget>(
+        budget,
+        Related::default(),
+        expect![[r#"
+            Name:             web
+            Namespace:        default
+            Max unavailable:  25%
+            Selector:         app=web
+            Status:
+                Allowed disruptions:  1
+                Current:              3
+                Desired:              2
+                Total:                3
+            Events:                   <none>
+        "#]],
+    );
+    let class = json!({"metadata": {"name": "high", "annotations": {"a": "b"}}, "value": 1000, "globalDefault": true,
+        "description": "first", "preemptionPolicy": "Never"});
+    check::<gantry_proto::scheduling::v1::PriorityClass>(
+        class,
+        Related::default(),
+        expect![[r#"
+            Name:              high
+            Value:             1000
+            GlobalDefault:     true
+            PreemptionPolicy:  Never
+            Description:       first
+            Annotations:       a=b
+            Events:            <none>
+        "#]],
+    );
+}
+
+#[test]
+fn endpoints_and_namespaces_are_described_as_kubectl_describes_them() {
+    let endpoints = json!({"metadata": {"name": "web", "namespace": "default"}, "subsets": [
+        {"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}], "notReadyAddresses": [{"ip": "10.0.0.3"}],
+            "ports": [{"port": 80, "protocol": "TCP"}]}]});
+    check::<gantry_proto::core::v1::Endpoints>(
+        endpoints,
+        Related::default(),
+        expect![[r#"
+            Name:         web
+            Namespace:    default
+            Labels:       <none>
+            Annotations:  <none>
+            Subsets:
+              Addresses:          10.0.0.1,10.0.0.2
+              NotReadyAddresses:  10.0.0.3
+              Ports:
+                Name     Port  Protocol
+                ----     ----  --------
+                <unset>  80    TCP
+
+            Events:  <none>
+        "#]],
+    );
+    let namespace = json!({"metadata": {"name": "team"}, "status": {"phase": "Terminating", "conditions": [
+        {"type": "NamespaceContentRemaining", "status": "True", "reason": "SomeResourcesRemain",
+            "message": "Some resources are remaining", "lastTransitionTime": "2026-11-20T11:50:00Z"}]}});
+    check::<gantry_proto::core::v1::Namespace>(
+        namespace,
+        Related::default(),
+        expect![[r#"
+            Name:         team
+            Labels:       <none>
+            Annotations:  <none>
+            Status:       Terminating
+            Conditions:
+              Type                       Status  LastTransitionTime               Reason               Message
+              ----                       ------  ------------------               ------               -------
+              NamespaceContentRemaining  True    Fri, 20 Nov 2026 11:50:00 +0000  SomeResourcesRemain  Some resources are remaining
+
+            No resource quota.
+
+            No LimitRange resource.
+        "#]],
+    );
+}
