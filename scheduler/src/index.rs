@@ -152,6 +152,12 @@ impl Index {
         }
     }
 
+    /// How many values the label has that has the most, those among them that no node has any more.
+    pub fn most_domains(&self) -> usize {
+        let domains = self.topologies.values().map(|topology| topology.len());
+        domains.max().unwrap_or(0)
+    }
+
     /// The labels of a namespace changed: what was counted by them has to be counted again.
     pub fn change_namespaces(&mut self) {
         let by_namespace = |answer: &Answer| match &answer.question.who {

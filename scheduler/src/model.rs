@@ -32,6 +32,10 @@ pub struct Model {
     labels: HashSet<Arc<Labels>>,
 }
 
+/// Values of labels that no node has any more, and sets of labels that no pod has any more, are forgotten when there are
+/// more of them than of those in use, and so many besides: that is seldom, and costs little then.
+const SPARE: usize = 4096;
+
 /// A pod that takes room on a node.
 struct Placed {
     node: Arc<str>,
@@ -67,6 +71,9 @@ impl Model {
     /// The snapshot with its nodes in order, after a batch of changes.
     pub fn settle(&mut self) -> &Snapshot {
         self.snapshot.settle();
+        if self.index.most_domains() > 2 * self.snapshot.len() + SPARE {
+            self.count_anew();
+        }
         &self.snapshot
     }
 
@@ -264,6 +271,16 @@ impl Model {
         }
     }
 
+    /// Forgets what was counted; it is counted again when it is asked for.
+    fn count_anew(&mut self) {
+        self.index = Index::default();
+        for placed in self.placed.values() {
+            if let Some(slot) = self.snapshot.slot_of(&placed.node) {
+                self.index.change_pod(&self.snapshot, slot, &placed.info, 1);
+            }
+        }
+    }
+
     fn place(&mut self, mut info: Arc<PodInfo>, node: Arc<str>, assumed: bool) -> Arc<PodInfo> {
         self.remove(&info.key.clone());
         // Pods that are alike share their labels.
@@ -273,6 +290,9 @@ impl Model {
             Arc::make_mut(&mut info).labels = known.clone();
         } else {
             self.labels.insert(info.labels.clone());
+            if self.labels.len() > 2 * self.placed.len() + SPARE {
+                self.labels.retain(|labels| Arc::strong_count(labels) > 1);
+            }
         }
         self.assumed += usize::from(assumed);
         self.change(&node, |node| node.add_pod(info.clone()));
@@ -296,10 +316,6 @@ impl Model {
         });
         if let Some(slot) = self.snapshot.slot_of(&placed.node) {
             self.index.change_pod(&self.snapshot, slot, &placed.info, -1);
-        }
-        // Two hold them then: the set, and the pod that goes.
-        if Arc::strong_count(&placed.info.labels) <= 2 {
-            self.labels.remove(&placed.info.labels);
         }
         Some(placed.info)
     }

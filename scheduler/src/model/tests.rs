@@ -129,6 +129,29 @@ fn a_node_that_goes_and_comes_back_has_its_pods() {
     assert_eq!((model.snapshot().len(), taken(&model, "n")), (1, 1000));
 }
 
+#[test]
+fn what_nobody_has_any_more_is_forgotten() {
+    let mut model = Model::default();
+    let host: Question = questions().pop().unwrap();
+    for number in 0..3 * SPARE {
+        let name = format!("n{number}");
+        let node = json!({"metadata": {"name": name, "labels": {"host": name}}});
+        let node: Node = json::decode_value(&node).unwrap().object;
+        model.set_node(&node);
+        model.index.over(&model.snapshot, |_, _| {}).tally(&host);
+        let mut pod = pod(&name, &name, "Running");
+        pod.metadata_mut().labels = [("unique".to_string(), name.clone())].into();
+        let key = Key::new("d", name.as_str());
+        pod.metadata_mut().name.clone_from(&name);
+        model.observe(&key, Some(&pod));
+        model.observe(&key, None);
+        model.remove_node(&name);
+        model.settle();
+    }
+    assert!(model.index.most_domains() <= SPARE + 2);
+    assert!(model.labels.len() <= SPARE + 2);
+}
+
 /// Random nodes, namespaces and pods come, change and go; after each step what is kept up to date is what counting
 /// anew gives, for every question that was ever asked and for every pod that could come.
 #[test]
@@ -264,7 +287,8 @@ impl Random {
     fn step(&mut self, model: &mut Model) {
         let node = self.one_of(&["n1", "n2", "n3", "n4"]);
         let name = self.one_of(&["p1", "p2", "p3", "p4", "p5", "p6"]);
-        match self.below(10) {
+        match self.below(11) {
+            10 => model.count_anew(),
             0 => drop(model.remove_node(node)),
             1..4 => {
                 let node = self.node(node);
