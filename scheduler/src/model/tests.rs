@@ -133,7 +133,7 @@ fn a_node_that_goes_and_comes_back_has_its_pods() {
 fn what_nobody_has_any_more_is_forgotten() {
     let mut model = Model::default();
     let host: Question = questions().pop().unwrap();
-    for number in 0..3 * SPARE {
+    for number in 0..SPARE + 100 {
         let name = format!("n{number}");
         let node = json!({"metadata": {"name": name, "labels": {"host": name}}});
         let node: Node = json::decode_value(&node).unwrap().object;
