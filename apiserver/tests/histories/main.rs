@@ -31,6 +31,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const PREFIX: &str = "/registry/configmaps/default/";
 /// Between two compactions.
 const COMPACTION_PAUSE: Duration = Duration::from_millis(20);
+/// What the store remembers where the servers' connections to it hold: etcd itself may be this much behind in telling
+/// them, and would end a watch that it has let fall behind a compaction.
+const KEPT: i64 = 100;
 
 /// One run.
 struct Plan {
@@ -100,7 +103,7 @@ async fn run(plan: Plan) {
     }
     // Whoever begins now has to see everything that the truth has.
     let start = etcd.current_revision().await.unwrap();
-    let truth = Truth::follow(&*etcd, start).await;
+    let truth = Arc::new(Truth::follow(&*etcd, start).await);
     let stop = CancellationToken::new();
     let (certificate, key) = cluster.files.sign("kubernetes-admin", &["system:masters"], &[]);
     let ca = std::fs::read(cluster.files.folder.join("ca.crt")).unwrap();
@@ -136,7 +139,8 @@ async fn run(plan: Plan) {
     for proxy in to_servers.iter().chain(&to_etcd) {
         proxy.begin();
     }
-    let compactor = tokio::spawn(compact(etcd.clone(), stop.clone()));
+    let kept = if plan.cuts_etcd { 0 } else { KEPT };
+    let compactor = tokio::spawn(compact(etcd.clone(), truth.clone(), kept, stop.clone()));
     churn::run(&cluster.admin().await, &mut rng).await;
     for proxy in to_servers.iter().chain(&to_etcd) {
         proxy.calm();
@@ -179,18 +183,21 @@ async fn run(plan: Plan) {
     truth.check_cache(&log, !plan.cuts_etcd);
 }
 
-/// Lets the store forget what it can, again and again; returns how often.
-async fn compact(etcd: Arc<gantry_store::etcd::EtcdStore>, stop: CancellationToken) -> usize {
+/// Lets the store forget all but the last `kept` revisions of what the truth has heard, again and again; returns how
+/// often.
+async fn compact(
+    etcd: Arc<gantry_store::etcd::EtcdStore>,
+    truth: Arc<Truth>,
+    kept: i64,
+    stop: CancellationToken,
+) -> usize {
     let mut count = 0;
     while stop
         .run_until_cancelled(tokio::time::sleep(COMPACTION_PAUSE))
         .await
         .is_some()
     {
-        let Ok(revision) = etcd.current_revision().await else {
-            continue;
-        };
-        count += usize::from(etcd.compact(revision).await.is_ok());
+        count += usize::from(etcd.compact(truth.last() - kept).await.is_ok());
     }
     count
 }

@@ -32,6 +32,7 @@ pub struct Segment {
 }
 
 pub struct Truth {
+    began: i64,
     start: BTreeMap<String, Version>,
     happened: Arc<Mutex<Vec<Happened>>>,
     _following: tokio::task::JoinHandle<()>,
@@ -81,21 +82,22 @@ impl Truth {
             }
         });
         Truth {
+            began: start,
             start: present,
             happened,
             _following: following,
         }
     }
 
+    /// How far it is.
+    pub fn last(&self) -> i64 {
+        let happened = self.happened.lock().unwrap();
+        happened.last().map_or(self.began, |last| last.revision)
+    }
+
     pub async fn until(&self, revision: i64) {
         let deadline = tokio::time::Instant::now() + DEADLINE;
-        while self
-            .happened
-            .lock()
-            .unwrap()
-            .last()
-            .is_none_or(|last| last.revision < revision)
-        {
+        while self.last() < revision {
             assert!(tokio::time::Instant::now() < deadline, "etcd tells of {revision}");
             tokio::time::sleep(LOOK_AGAIN).await;
         }
