@@ -29,7 +29,7 @@ impl Topology {
     }
 
     /// How many domains have ever been seen. Their numbers are below.
-    pub fn len(&self) -> usize {
+    pub fn domains(&self) -> usize {
         self.domain_by_value.len()
     }
 

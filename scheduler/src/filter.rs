@@ -150,11 +150,13 @@ pub struct Filter {
     /// every node and pod: it does not allocate.
     pub check: fn(&Wanted, &NodeInfo) -> Option<Resolvable>,
     /// The texts of the reasons, where the pod does not fit: for counting them.
-    pub words: fn(&Wanted, &NodeInfo, &mut dyn FnMut(&str)),
+    pub words: fn(&Wanted, &NodeInfo, Say),
     /// The reasons with all that is to say about them.
     pub explain: fn(&Wanted, &NodeInfo) -> Vec<Reason>,
 }
 
+/// Who is told each text.
+type Say<'s> = &'s mut dyn FnMut(&str);
 type Resolvable = bool;
 const RESOLVABLE: Option<Resolvable> = Some(true);
 const UNRESOLVABLE: Option<Resolvable> = Some(false);

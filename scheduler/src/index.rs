@@ -154,7 +154,7 @@ impl Index {
 
     /// How many values the label has that has the most, those among them that no node has any more.
     pub fn most_domains(&self) -> usize {
-        let domains = self.topologies.values().map(|topology| topology.len());
+        let domains = self.topologies.values().map(|topology| topology.domains());
         domains.max().unwrap_or(0)
     }
 

@@ -642,10 +642,10 @@ fn what_is_supposed_is_seen_by_every_rule() {
         let wanted = cluster.model.want(incoming, &cluster.profile);
         let mut node = NodeInfo::clone(cluster.model.snapshot().get("a1").unwrap());
         let gone = node.remove_pod("there").unwrap();
-        let supposed = wanted.supposing(&node, &[gone.clone()], &[]);
+        let supposed = wanted.supposing(&node, std::slice::from_ref(&gone), &[]);
         let filters = filter::concerned(&wanted);
         assert_eq!(filter::refusal(&filters, &supposed, &node), None);
-        let back = supposed.supposing(&node, &[], &[gone.clone()]);
+        let back = supposed.supposing(&node, &[], std::slice::from_ref(&gone));
         node.add_pod(gone);
         assert!(filter::refusal(&filters, &back, &node).is_some());
     };

@@ -65,7 +65,7 @@ fn refused(plugin: Plugin, more: Value) -> Refused {
 }
 
 impl Refused {
-    fn is_woken_by(mut self, event: Event) -> bool {
+    fn wakes_by(mut self, event: Event) -> bool {
         self.queue.happened(event, &Surroundings::default(), self.now);
         self.queue.pop(self.now).is_some()
     }
@@ -263,7 +263,7 @@ fn backoff_doubles_up_to_the_longest() {
 fn each_rule_knows_what_helps_it() {
     let check = |plugin: Plugin, waiting: Value, event: Event, expected: bool| {
         let told = format!("{plugin:?} {waiting} {event:?}");
-        assert_eq!(refused(plugin, waiting).is_woken_by(event), expected, "{told}");
+        assert_eq!(refused(plugin, waiting).wakes_by(event), expected, "{told}");
     };
     let added = |more: Value| Event::NodeAdded(node(more));
     let changed = |before: Value, after: Value| Event::NodeChanged {

@@ -72,10 +72,10 @@ fn weight(
     let domains = match &**topology.key() {
         HOSTNAME => rated,
         _ => {
-            let mut seen = vec![false; topology.len() + 1];
+            let mut seen = vec![false; topology.domains() + 1];
             for node in choice.nodes.iter().filter(|node| !lacks(node)) {
                 // Those without the label are a domain of their own.
-                seen[topology.domain_of(node.slot).unwrap_or(topology.len())] = true;
+                seen[topology.domain_of(node.slot).unwrap_or(topology.domains())] = true;
             }
             seen.into_iter().filter(|seen| *seen).count()
         }
