@@ -2,7 +2,7 @@
 
 use crate::decision::{Decision, Why, decide, search};
 use crate::filter::{self, Reason, Remedy, Wanted};
-use crate::plugin::{self, Question, Verdict, consult};
+use crate::plugin::{self, NodeReader, Question, Verdict, consult};
 use crate::pods::has_ended;
 use crate::preemption::{Budget, Outcome as Room, make_room};
 use crate::profile::Profile;
@@ -83,7 +83,7 @@ impl Questions {
 }
 
 /// Reads nodes for programs that want them.
-pub(crate) fn node_reader(nodes: &Cache<Node>) -> Arc<dyn Fn(&str) -> Option<Node> + Send + Sync> {
+pub(crate) fn node_reader(nodes: &Cache<Node>) -> NodeReader {
     let nodes = nodes.clone();
     Arc::new(move |name| nodes.get(&Key::new("", name)).map(|node| node.object.clone()))
 }

@@ -54,13 +54,16 @@ pub enum Failure {
     Score { plugin: String, score: i64 },
 }
 
+/// Reads a node by its name.
+pub type NodeReader = Arc<dyn Fn(&str) -> Option<Node> + Send + Sync>;
+
 /// What programs are asked about.
 #[derive(Clone)]
 pub struct Question {
     pub pod: Pod,
     pub names: Vec<Arc<str>>,
     /// The nodes themselves, in the same order; read only where a program wants them.
-    pub nodes: Arc<dyn Fn(&str) -> Option<Node> + Send + Sync>,
+    pub nodes: NodeReader,
 }
 
 impl Added {

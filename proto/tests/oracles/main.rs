@@ -6,7 +6,8 @@ mod generate;
 use gantry_proto::json::Fields;
 use gantry_proto::kinds::KINDS;
 use gantry_proto::{
-    Kind, apps, autoscaling, coordination, core, discovery, json as form, networking, policy, scheduling, schema,
+    Kind, apps, autoscaling, coordination, core, discovery, json as form, networking, policy, scheduling,
+    schema,
 };
 use generate::Generator;
 use prost::Message;
@@ -42,7 +43,10 @@ macro_rules! with_every_kind {
         $check!(networking::v1::IpAddress, networking::v1::IPAddress);
         $check!(networking::v1::ServiceCidr, networking::v1::ServiceCIDR);
         $check!(policy::v1::Eviction, policy::v1::Eviction);
-        $check!(policy::v1::PodDisruptionBudget, policy::v1::PodDisruptionBudget);
+        $check!(
+            policy::v1::PodDisruptionBudget,
+            policy::v1::PodDisruptionBudget
+        );
         $check!(scheduling::v1::PriorityClass, scheduling::v1::PriorityClass);
         $check!(apps::v1::ControllerRevision, apps::v1::ControllerRevision);
         $check!(apps::v1::Deployment, apps::v1::Deployment);

@@ -105,7 +105,7 @@ fn a_budget_is_broken_only_where_nothing_else_helps() {
     let budgets = [budget("default", "kept", 0, &[])];
     // The other one is more important, and goes all the same.
     check_node(8, &[kept.clone(), other.clone()], &budgets, Ok(("other-4", 0)));
-    check_node(4, &[kept.clone()], &budgets, Ok(("kept-4", 1)));
+    check_node(4, std::slice::from_ref(&kept), &budgets, Ok(("kept-4", 1)));
     check_node(8, &[kept.clone(), other.clone()], &[], Ok(("kept-4", 0)));
     let small = pod("small-1", "other", 5, 5);
     check_node(5, &[kept, small], &budgets, Ok(("kept-4", 1)));
