@@ -297,7 +297,11 @@ impl Registry {
         }
         match self.store.txn(txn).await {
             Ok(TxnOutcome::Committed { .. }) => {
-                tracing::info!(?fix, "a record of what a Service holds was put right");
+                tracing::info!(
+                    key = holding.key(),
+                    revision,
+                    "a record of what a Service holds was put right"
+                );
                 Ok(true)
             }
             // Whether it was done, the next comparison tells.
