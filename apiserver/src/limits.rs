@@ -31,6 +31,8 @@ pub struct Config {
     pub waiting: usize,
     /// How long a request may wait.
     pub patience: Duration,
+    /// How long a request may keep its seat: until it is read and answered, and until a long reply is taken.
+    pub request: Duration,
 }
 
 /// Kubernetes' --max-requests-inflight and --max-mutating-requests-inflight, whose sum is what priority and fairness
@@ -51,6 +53,8 @@ impl Default for Config {
             waiting: 1000,
             // A quarter of Kubernetes' request timeout, as there.
             patience: Duration::from_secs(15),
+            // Kubernetes' --request-timeout.
+            request: Duration::from_secs(60),
         }
     }
 }

@@ -57,11 +57,12 @@ fn commented(text: &str) -> String {
     text.replace('\n', "\n# ")
 }
 
-/// Without the lines that are comments.
+/// Without the comments above the object. Further below a line with a `#` may be one of the object's own, of a script in
+/// a ConfigMap perhaps.
 pub fn stripped(text: &str) -> String {
-    let is_content = |line: &&str| !line.trim_start().starts_with('#');
+    let is_comment = |line: &&str| line.starts_with('#');
     text.lines()
-        .filter(is_content)
+        .skip_while(is_comment)
         .flat_map(|line| [line, "\n"])
         .collect()
 }
@@ -121,9 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_no_part_of_the_text() {
-        let text = format!("{}a: 1\n  # b\nc: 2\n", header(&[]));
-        assert_eq!(stripped(&text), "a: 1\nc: 2\n");
+    fn the_comments_above_an_object_are_no_part_of_it_and_its_own_lines_are() {
+        let own = "a: |\n  #!/bin/sh\n  # b\nc: 2\n";
+        let text = format!("{}{own}", header(&[]));
+        assert_eq!(stripped(&text), own);
         assert!(has_lines(&text));
         assert!(!has_lines(&header(&[])));
     }

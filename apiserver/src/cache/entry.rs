@@ -100,3 +100,17 @@ pub fn key_of(strategy: &dyn Strategy, store_key: &str) -> Option<Key> {
     let (namespace, name) = rest.split_once('/')?;
     Some(Key::new(namespace, name))
 }
+
+/// An object that has nothing but a size, for tests of limits.
+#[cfg(test)]
+pub fn sized(revision: i64, bytes: usize) -> Entry {
+    Entry {
+        key: Arc::new(Key::new("default", format!("o{revision}"))),
+        revision,
+        raw: Bytes::from(vec![0; bytes]),
+        labels: BTreeMap::new(),
+        is_going: false,
+        fields: Vec::new(),
+        cause: "".into(),
+    }
+}

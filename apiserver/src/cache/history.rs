@@ -22,8 +22,10 @@ pub struct Change {
 
 impl Change {
     fn bytes(&self) -> usize {
-        // The versions before are those that earlier changes brought.
-        size_of::<Change>() + self.after.as_ref().map_or(0, |entry| entry.bytes())
+        // A version before is what an earlier change brought, or one for each object that is there. Of an object that
+        // is gone nothing else keeps the last version.
+        let kept = self.after.as_ref().or(self.before.as_ref());
+        size_of::<Change>() + kept.map_or(0, |entry| entry.bytes())
     }
 }
 
@@ -144,6 +146,22 @@ mod tests {
         check(13, 9, Ok(&[14, 20]));
         check(20, 9, Ok(&[]));
         check(99, 9, Ok(&[]));
+    }
+
+    #[test]
+    fn the_last_version_of_what_is_gone_counts() {
+        let mut history = History::starting_at(0);
+        for revision in 1..=20 {
+            let before = Some(Arc::new(crate::cache::entry::sized(revision, 1 << 20)));
+            history.push(Change {
+                revision,
+                before,
+                after: None,
+            });
+        }
+        history.trim(MAX_EVENTS, MAX_BYTES);
+        assert!(history.bytes <= MAX_BYTES, "{}", history.bytes);
+        assert!((5..20).contains(&history.start), "{}", history.start);
     }
 
     #[test]

@@ -54,6 +54,15 @@ pub enum Delivery {
 }
 
 impl Delivery {
+    /// What it puts into a message, about.
+    fn bytes(&self) -> usize {
+        match self {
+            Delivery::Added(entry) | Delivery::Modified(entry) => entry.raw.len(),
+            Delivery::Deleted(gone) => gone.last.raw.len(),
+            Delivery::Bookmark { .. } | Delivery::Error(_) => 0,
+        }
+    }
+
     /// How far the client is that has got it.
     fn revision(&self) -> i64 {
         match self {
@@ -330,14 +339,15 @@ fn step(state: &State, position: i64, selection: &Selection) -> Result<Step, Too
     let mut bytes = 0;
     let mut previous = position;
     for change in &changes {
-        let size = change.after.as_ref().map_or(0, |entry| entry.raw.len());
+        let delivery = delivery(change, selection);
+        let size = delivery.as_ref().map_or(0, Delivery::bytes);
         // A message ends between revisions, because the client resumes from one.
         if bytes + size > MAX_BATCH_BYTES && !step.deliveries.is_empty() && change.revision > previous {
             step.position = previous;
             return Ok(step);
         }
         previous = change.revision;
-        if let Some(delivery) = delivery(change, selection) {
+        if let Some(delivery) = delivery {
             bytes += size;
             step.deliveries.push(delivery);
         }
@@ -410,5 +420,40 @@ mod tests {
         check(299, 300, None);
         check(0, 10, Some(8));
         check(0, 1, None);
+    }
+
+    #[test]
+    fn a_message_of_large_deletions_is_cut_where_it_is_full() {
+        let mut history = super::super::history::History::starting_at(0);
+        for revision in 1..=10 {
+            history.push(Change {
+                revision,
+                before: Some(Arc::new(super::super::entry::sized(revision, 300 << 10))),
+                after: None,
+            });
+        }
+        let state = State {
+            synced: true,
+            objects: super::super::state::Objects::default(),
+            history,
+            revision: 10,
+        };
+        let all = Selection::all("");
+        let (mut position, mut told) = (0, 0);
+        while told < 10 {
+            let step = step(&state, position, &all).unwrap();
+            assert!(
+                (1..=3).contains(&step.deliveries.len()),
+                "{}",
+                step.deliveries.len()
+            );
+            told += step.deliveries.len();
+            assert_eq!(
+                step.position,
+                i64::try_from(told).unwrap(),
+                "it goes on where it was cut"
+            );
+            position = step.position;
+        }
     }
 }

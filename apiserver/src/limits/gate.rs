@@ -112,14 +112,17 @@ impl Gate {
 
     fn leave(&self, flow: Flow, user: &Arc<str>) {
         let mut state = self.lock();
-        let mut called = state.seats.leave(flow.lane, user);
-        while let Some(Called { ticket, lane, user }) = called.pop() {
-            let bell = state.bells.remove(&ticket);
-            // Nobody hears the bell whose client has just gone away.
-            if bell.is_none_or(|bell| bell.send(()).is_err()) {
-                called.extend(state.seats.leave(lane, &user));
+        for Called { ticket, .. } in state.seats.leave(flow.lane, user) {
+            // Who is not there any more to hear it gives the seat back, and nobody else may: see `Waiting`.
+            if let Some(bell) = state.bells.remove(&ticket) {
+                let _ = bell.send(());
             }
         }
+    }
+
+    /// How long a request may keep its seat.
+    pub fn request_limit(&self) -> Duration {
+        self.config.request
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -219,6 +222,7 @@ mod tests {
             lasting_calls: 2,
             waiting: 1,
             patience: Duration::from_secs(15),
+            request: Duration::from_secs(60),
         };
         Gate::new(config, registry)
     }
@@ -263,6 +267,38 @@ mod tests {
             assert!(text.contains(line), "{line} is not in {text}");
         }
         assert!(gate.lock().bells.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_seat_whose_waiter_has_just_gone_is_given_back_once() {
+        let gate = gate(&Registry::new());
+        let jane = user("jane");
+        let seat = gate.enter(&jane).await.unwrap();
+        let flow = flow_of(&jane);
+        // The waiter's end of the bell goes first, and it is called before the rest of it goes.
+        let ticket = Ticket::MAX;
+        {
+            let mut state = gate.lock();
+            assert_eq!(
+                state.seats.arrive(flow.lane, &"jane".into(), ticket),
+                Arrival::Waits
+            );
+            state.bells.insert(ticket, oneshot::channel().0);
+        }
+        gate.metrics.queued(flow);
+        let waiting = Waiting {
+            gate: &gate,
+            flow,
+            user: Some("jane".into()),
+            ticket,
+        };
+        drop(seat);
+        drop(waiting);
+        let _seat = gate.enter(&jane).await.unwrap();
+        assert!(
+            Box::pin(gate.enter(&jane)).now_or_never().is_none(),
+            "there is one seat"
+        );
     }
 
     #[tokio::test]

@@ -13,8 +13,10 @@ use gantry_proto::meta::v1::{Status, StatusDetails};
 use gantry_proto::status::Reason;
 use http::{HeaderValue, header};
 use hyper::body::{Frame, SizeHint};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::gate::{Gate, Stay};
+use super::gate::{Gate, Seat, Stay};
 use crate::metrics::{self, Metrics};
 use crate::request::{Sender, Verb, Waited};
 
@@ -85,11 +87,65 @@ pub async fn limit(
     if let Some(seat) = &seat {
         request.extensions_mut().insert(Waited(seat.waited));
     }
-    let response = next.run(request).await;
-    drop(seat);
-    match stay {
-        Some(stay) => response.map(|inner| Body::new(LastingBody { inner, _stay: stay })),
+    let Some(seat) = seat else {
+        let response = next.run(request).await;
+        return hold(response, stay.map(Held::stay));
+    };
+    // A request whose message never comes must not keep its seat.
+    let deadline = Instant::now() + gate.request_limit();
+    let Ok(response) = timeout_at(deadline, next.run(request)).await else {
+        let status = out_of_time();
+        metrics.terminated(&metrics::Request::of(verb, "", "", "", ""), status.code);
+        return tonic::Status::from(status).into_http();
+    };
+    let held = match (stay, verb) {
+        (Some(stay), _) => Some(Held::stay(stay)),
+        // What is read slowly is in memory for as long; other replies have one object.
+        (None, Verb::List | Verb::DeleteCollection) => Some(Held::seat(seat, deadline)),
+        (None, _) => None,
+    };
+    hold(response, held)
+}
+
+fn hold(response: Response, held: Option<Held>) -> Response {
+    match held {
+        Some(held) => response.map(|inner| Body::new(HoldingBody { inner, _held: held })),
         None => response,
+    }
+}
+
+/// What an answer keeps until it is dropped.
+struct Held {
+    _stay: Option<Stay>,
+    /// The task that has the seat, for no longer than its time.
+    seat: Option<AbortHandle>,
+}
+
+impl Held {
+    fn stay(stay: Stay) -> Held {
+        Held {
+            _stay: Some(stay),
+            seat: None,
+        }
+    }
+
+    fn seat(seat: Seat, deadline: Instant) -> Held {
+        let keep = async move {
+            sleep_until(deadline).await;
+            drop(seat);
+        };
+        Held {
+            _stay: None,
+            seat: Some(tokio::spawn(keep).abort_handle()),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(seat) = &self.seat {
+            seat.abort();
+        }
     }
 }
 
@@ -105,6 +161,14 @@ fn verb_of(path: &str) -> Verb {
         Some("DeleteCollection") => Verb::DeleteCollection,
         _ => Verb::Get,
     }
+}
+
+/// The words are Kubernetes' (apiserver/pkg/endpoints/handlers/finisher).
+fn out_of_time() -> Status {
+    Status::failure(
+        Reason::Timeout,
+        "Timeout: request did not complete within requested timeout - context deadline exceeded",
+    )
 }
 
 /// Kubernetes' answer to a request that priority and fairness rejects.
@@ -128,13 +192,13 @@ fn response(status: Status) -> Response {
     response
 }
 
-/// The answer of a call that lasts, counted until it is dropped.
-struct LastingBody {
+/// An answer that keeps something until it is dropped.
+struct HoldingBody {
     inner: Body,
-    _stay: Stay,
+    _held: Held,
 }
 
-impl hyper::body::Body for LastingBody {
+impl hyper::body::Body for HoldingBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -156,7 +220,71 @@ impl hyper::body::Body for LastingBody {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use axum::{Router, middleware, routing};
+    use gantry_telemetry::metrics::Registry;
+    use tower::ServiceExt as _;
+
     use super::*;
+    use crate::authentication::User;
+    use crate::limits::{Config, LEAST_SEATS};
+
+    const LIST: &str = "/gantry.api.v1.Resources/List";
+
+    /// A server with one seat for each lane, which answers nothing but a list.
+    fn server() -> Router {
+        let registry = Registry::new();
+        let config = Config {
+            seats: LEAST_SEATS,
+            waiting: 1,
+            ..Config::default()
+        };
+        let state = (Gate::new(config, &registry), Metrics::new(&registry));
+        Router::new()
+            .route(LIST, routing::post(|| async { "items" }))
+            .fallback(std::future::pending::<()>)
+            .layer(middleware::from_fn_with_state(state, limit))
+    }
+
+    async fn ask(server: &Router, path: &str) -> Response {
+        let mut request = Request::post(path).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Sender {
+            user: Arc::new(User::anonymous()),
+            trail: Default::default(),
+        });
+        server.clone().oneshot(request).await.unwrap()
+    }
+
+    fn grpc_code(response: &Response) -> Option<&str> {
+        response.headers().get("grpc-status")?.to_str().ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_end_gives_its_seat_back_in_time() {
+        let server = server();
+        let began = Instant::now();
+        let stuck = ask(&server, "/gantry.api.v1.Resources/Get").await;
+        assert_eq!(grpc_code(&stuck), Some("4"), "{stuck:?}");
+        assert_eq!(began.elapsed(), Duration::from_secs(60));
+        assert_eq!(grpc_code(&ask(&server, LIST).await), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_keeps_its_seat_until_it_is_taken_or_its_time_is_over() {
+        let server = server();
+        let untaken = ask(&server, LIST).await;
+        assert_eq!(
+            grpc_code(&ask(&server, LIST).await),
+            Some("8"),
+            "its place is taken"
+        );
+        drop(untaken);
+        let untaken = ask(&server, LIST).await;
+        assert_eq!(grpc_code(&untaken), None);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(grpc_code(&ask(&server, LIST).await), None);
+    }
 
     #[test]
     fn calls_that_last_hold_no_seat_and_probes_need_none() {

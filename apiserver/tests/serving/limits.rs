@@ -17,6 +17,7 @@ fn narrow() -> limits::Config {
         waiting: 1,
         lasting_calls: 2,
         patience: DEADLINE,
+        request: DEADLINE,
     }
 }
 

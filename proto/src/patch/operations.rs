@@ -10,6 +10,10 @@ use std::num::IntErrorKind;
 const OPERATIONS_MAX: usize = 10_000;
 /// By how much the copies of a patch may make an object longer: what a request may have (JSONPatchMaxCopyBytes).
 const COPIES_MAX_BYTES: usize = 3 << 20;
+/// How deep a document may be: as deep as serde_json reads one.
+const MAX_DEPTH: usize = 128;
+/// Values that a patch may place, those in them included: a large object some hundred times.
+const MAX_VALUES: usize = 5_000_000;
 
 /// A patch's operations one after the other. None is carried out where one does not apply.
 pub fn apply(mut document: Value, patch: &Value) -> Result<Value, PatchError> {
@@ -17,9 +21,9 @@ pub fn apply(mut document: Value, patch: &Value) -> Result<Value, PatchError> {
     if operations.len() > OPERATIONS_MAX {
         return Err(PatchError::TooManyOperations(OPERATIONS_MAX, operations.len()));
     }
-    let mut copied_bytes = 0;
+    let mut spent = Spent::default();
     for operation in operations {
-        carry_out(&operation, &mut document, &mut copied_bytes).map_err(PatchError::DoesNotApply)?;
+        carry_out(&operation, &mut document, &mut spent).map_err(PatchError::DoesNotApply)?;
     }
     Ok(document)
 }
@@ -80,23 +84,58 @@ pub fn json_type(value: &Value) -> &'static str {
     }
 }
 
-fn carry_out(operation: &Operation, document: &mut Value, copied_bytes: &mut usize) -> Result<(), String> {
+fn carry_out(operation: &Operation, document: &mut Value, spent: &mut Spent) -> Result<(), String> {
     match operation.op {
-        "add" => add(operation, document),
+        "add" => add(operation, document, spent),
         "remove" => remove(operation, document),
-        "replace" => replace(operation, document),
-        "move" => move_value(operation, document),
+        "replace" => replace(operation, document, spent),
+        "move" => move_value(operation, document, spent),
         "test" => test(operation, document),
-        "copy" => copy(operation, document, copied_bytes),
+        "copy" => copy(operation, document, spent),
         other => Err(format!("Unexpected kind: {other}")),
     }
 }
 
-fn add(operation: &Operation, document: &mut Value) -> Result<(), String> {
+/// What the operations of a patch have used up.
+#[derive(Default)]
+struct Spent {
+    copied_bytes: usize,
+    /// Values that were looked at to see how deep they are.
+    values: usize,
+}
+
+impl Spent {
+    /// Refuses a value that would be deeper in the document than a parser lets a document be: everything that goes
+    /// through it afterwards does so by a call for each level.
+    fn place(&mut self, path: &str, value: &Value) -> Result<(), String> {
+        let levels = path.matches('/').count();
+        if self.fits(value, MAX_DEPTH.saturating_sub(levels)) {
+            return Ok(());
+        }
+        Err(format!(
+            "a value at path '{path}' would be more than {MAX_DEPTH} levels deep, or the operations move too many values"
+        ))
+    }
+
+    fn fits(&mut self, value: &Value, levels: usize) -> bool {
+        self.values += 1;
+        if levels == 0 || self.values > MAX_VALUES {
+            return false;
+        }
+        match value {
+            Value::Array(items) => items.iter().all(|item| self.fits(item, levels - 1)),
+            Value::Object(fields) => fields.values().all(|field| self.fits(field, levels - 1)),
+            _ => true,
+        }
+    }
+}
+
+fn add(operation: &Operation, document: &mut Value, spent: &mut Spent) -> Result<(), String> {
     let path = path_of(operation, "add operation failed to decode path: missing value")?;
     let place = place(document, path).ok_or_else(|| {
         format!("add operation does not apply: doc is missing path: \"{path}\": missing value")
     })?;
+    spent.place(path, operation.value)?;
     place
         .add(operation.value.clone())
         .map_err(|error| format!("error in add for path: '{path}': {error}"))
@@ -113,7 +152,7 @@ fn remove(operation: &Operation, document: &mut Value) -> Result<(), String> {
         .map_err(|error| format!("error in remove for path: '{path}': {error}"))
 }
 
-fn replace(operation: &Operation, document: &mut Value) -> Result<(), String> {
+fn replace(operation: &Operation, document: &mut Value, spent: &mut Spent) -> Result<(), String> {
     let path = path_of(
         operation,
         "replace operation failed to decode path: operation missing path field: missing value",
@@ -128,12 +167,13 @@ fn replace(operation: &Operation, document: &mut Value) -> Result<(), String> {
     let place = place(document, path).ok_or_else(|| {
         format!("replace operation does not apply: doc is missing path: {path}: missing value")
     })?;
+    spent.place(path, operation.value)?;
     place
         .set(operation.value.clone())
         .map_err(|_| format!("replace operation does not apply: doc is missing key: {path}: missing value"))
 }
 
-fn move_value(operation: &Operation, document: &mut Value) -> Result<(), String> {
+fn move_value(operation: &Operation, document: &mut Value, spent: &mut Spent) -> Result<(), String> {
     let from = operation
         .from
         .ok_or("move operation failed to decode from: operation, missing from field: missing value")?;
@@ -151,12 +191,13 @@ fn move_value(operation: &Operation, document: &mut Value) -> Result<(), String>
     let target = place(document, path).ok_or_else(|| {
         format!("move operation does not apply: doc is missing destination path: {path}: missing value")
     })?;
+    spent.place(path, &value)?;
     target
         .add(value)
         .map_err(|error| format!("error in move for path: '{path}': {error}"))
 }
 
-fn copy(operation: &Operation, document: &mut Value, copied_bytes: &mut usize) -> Result<(), String> {
+fn copy(operation: &Operation, document: &mut Value, spent: &mut Spent) -> Result<(), String> {
     let from = operation
         .from
         .ok_or("copy operation failed to decode from: operation, missing from field: missing value")?;
@@ -165,17 +206,19 @@ fn copy(operation: &Operation, document: &mut Value, copied_bytes: &mut usize) -
     })?;
     let value = source
         .get()
-        .map_err(|error| format!("error in copy for from: '{from}': {error}"))?
-        .clone();
+        .map_err(|error| format!("error in copy for from: '{from}': {error}"))?;
     let path = path_of(operation, "copy operation failed to decode path: missing value")?;
+    spent.place(path, value)?;
+    let value = value.clone();
     let target = place(document, path).ok_or_else(|| {
         format!("copy operation does not apply: doc is missing destination path: {path}: missing value")
     })?;
-    *copied_bytes += value.to_string().len();
-    if *copied_bytes > COPIES_MAX_BYTES {
+    spent.copied_bytes += value.to_string().len();
+    if spent.copied_bytes > COPIES_MAX_BYTES {
         return Err(format!(
-            "Unable to complete the copy, the accumulated size increase of copy is {copied_bytes}, exceeding the limit \
-             {COPIES_MAX_BYTES}"
+            "Unable to complete the copy, the accumulated size increase of copy is {}, exceeding the limit \
+             {COPIES_MAX_BYTES}",
+            spent.copied_bytes
         ));
     }
     target
@@ -344,4 +387,31 @@ fn outside(key: &str) -> String {
         .parse::<i64>()
         .map_or(key.to_string(), |number| number.to_string());
     format!("Unable to access invalid index: {number}: invalid index referenced")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_document_does_not_grow_deeper_than_it_could_be_read() {
+        let refused = |operations: Vec<Value>| {
+            let done = apply(json!({"a": {"a": {}}}), &Value::Array(operations));
+            let error = format!("{:?}", done.unwrap_err());
+            assert!(error.contains("levels deep"), "{error}");
+        };
+        // A chain that is copied to its own end is twice as long.
+        let copy = |power: u32| json!({"op": "copy", "from": "/a", "path": "/a".repeat(1 + (1 << power))});
+        refused((1..8).map(copy).collect());
+        let deep = |levels| (0..levels).fold(Value::Null, |inner, _| json!({"a": inner}));
+        refused(vec![json!({"op": "add", "path": "/a/a/b", "value": deep(126)})]);
+        refused(vec![json!({"op": "replace", "path": "/a/a", "value": deep(127)})]);
+        refused(vec![
+            json!({"op": "add", "path": "/b", "value": deep(126)}),
+            json!({"op": "move", "from": "/b", "path": "/a/a/b"}),
+        ]);
+        let shallow = vec![json!({"op": "add", "path": "/a/a/b", "value": deep(100)})];
+        assert!(apply(json!({"a": {"a": {}}}), &Value::Array(shallow)).is_ok());
+    }
 }
