@@ -48,6 +48,7 @@ mod addresses;
 mod kubernetes_service;
 
 pub use create::Creation;
+pub use current::out_of_time;
 pub use delete::{Deletion, deletes_collections};
 pub use delete_collection::CollectionDeletion;
 pub use eviction::Evicting;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::gate::{Gate, Seat, Stay};
 use crate::metrics::{self, Metrics};
+use crate::registry::out_of_time;
 use crate::request::{Sender, Verb, Waited};
 
 /// When a refused request may come again, as in Kubernetes.
@@ -161,14 +162,6 @@ fn verb_of(path: &str) -> Verb {
         Some("DeleteCollection") => Verb::DeleteCollection,
         _ => Verb::Get,
     }
-}
-
-/// The words are Kubernetes' (apiserver/pkg/endpoints/handlers/finisher).
-fn out_of_time() -> Status {
-    Status::failure(
-        Reason::Timeout,
-        "Timeout: request did not complete within requested timeout - context deadline exceeded",
-    )
 }
 
 /// Kubernetes' answer to a request that priority and fairness rejects.

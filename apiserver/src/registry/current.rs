@@ -210,7 +210,7 @@ impl Registry {
 }
 
 /// The words are Kubernetes' (apiserver/pkg/endpoints/handlers/finisher).
-pub(super) fn out_of_time() -> Status {
+pub fn out_of_time() -> Status {
     Status::failure(
         Reason::Timeout,
         "Timeout: request did not complete within requested timeout - context deadline exceeded",
